@@ -1,0 +1,16 @@
+export * from "./gen/tributary/api/v1/event_service_pb.ts";
+export * from "./gen/tributary/options/v1/options_pb.ts";
+export {
+  type Connection as ConnectionRef,
+  ConnectionDisconnectedSchema,
+  type ConnectionDisconnected,
+  ConnectionLinkedSchema,
+  type ConnectionLinked,
+  ConnectionState,
+  ConnectionStateChangedSchema,
+  type ConnectionStateChanged,
+} from "./gen/tributary/system/v1/connection_events_pb.ts";
+export * from "./gen/tributary/task/v1/task_events_pb.ts";
+export * from "./gen/tributary/task/v1/task_pb.ts";
+export * from "./events.ts";
+export * from "./naming.ts";

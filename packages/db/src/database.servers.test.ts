@@ -1,0 +1,92 @@
+import { mkdtempSync, rmSync, writeFileSync, mkdirSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import {
+  assertOutsideTransaction,
+  type Database,
+  migrate,
+  openPglite,
+  openPostgres,
+  run,
+  withOrganization,
+} from "./index.ts";
+import { type PrivatePostgres, startPrivatePostgres } from "./testing/index.ts";
+
+let server: PrivatePostgres;
+beforeAll(async () => {
+  server = await startPrivatePostgres();
+});
+afterAll(() => server.stop());
+
+const folder = mkdtempSync(join(tmpdir(), "tributary-migrations-"));
+mkdirSync(join(folder, "meta"));
+writeFileSync(
+  join(folder, "meta/_journal.json"),
+  JSON.stringify({
+    version: "7",
+    dialect: "postgresql",
+    entries: [{ idx: 0, version: "7", when: 1, tag: "0000_first", breakpoints: true }],
+  }),
+);
+writeFileSync(
+  join(folder, "0000_first.sql"),
+  `CREATE TABLE demo.thing (id int8 PRIMARY KEY, at timestamptz NOT NULL, body bytea NOT NULL, meta jsonb NOT NULL);`,
+);
+afterAll(() => rmSync(folder, { recursive: true }));
+
+describe.each(["pglite", "postgres"] as const)("one face over %s", (engine) => {
+  let database: Database;
+  beforeAll(async () => {
+    database = engine === "pglite" ? await openPglite() : openPostgres({ url: await server.createDatabase() });
+  });
+  afterAll(() => database.close());
+
+  it("applies each migration once, also when two start together", async () => {
+    const packages = [{ schema: "demo", folder }];
+    expect((await Promise.all([migrate(database, packages), migrate(database, packages)])).toSorted()).toEqual([0, 1]);
+  });
+
+  it("gives and takes the same values", async () => {
+    const body = new Uint8Array([0, 1, 255]);
+    const [row] = await run<{ id: bigint; at: string; body: Uint8Array; meta: unknown }>(
+      database.query,
+      "INSERT INTO demo.thing VALUES ($1, $2, $3, $4) RETURNING *",
+      [9_007_199_254_740_993n, "2026-11-21T00:00:00.123Z", body, JSON.stringify({ cursor: 1 })],
+    );
+    expect(row?.id).toBe(9_007_199_254_740_993n);
+    expect(row?.at).toBe("2026-11-21 00:00:00.123+00");
+    expect(new Uint8Array(row?.body ?? [])).toEqual(body);
+    expect(row?.meta).toEqual({ cursor: 1 });
+  });
+
+  it("rolls back what throws, and scopes the organisation to its transaction", async () => {
+    const setting = "SELECT nullif(current_setting('app.organization', true), '') AS organization";
+    const read = async (on: Parameters<typeof run>[0]) =>
+      (await run<{ organization: string | null }>(on, setting))[0]?.organization ?? null;
+    expect(await withOrganization(database, "acme", read)).toBe("acme");
+    expect(await read(database.query)).toBeNull();
+    await expect(
+      withOrganization(database, "acme", async (tx) => {
+        await run(tx, "DELETE FROM demo.thing");
+        throw new Error("no");
+      }),
+    ).rejects.toThrow("no");
+    expect(await run(database.query, "SELECT 1 FROM demo.thing")).toHaveLength(1);
+  });
+
+  it("refuses a provider call inside a transaction", async () => {
+    await expect(database.transaction(async () => assertOutsideTransaction("a provider call"))).rejects.toThrow(
+      "a provider call inside a database transaction",
+    );
+    expect(() => assertOutsideTransaction("a provider call")).not.toThrow();
+  });
+
+  it("hears a NOTIFY", async () => {
+    const { promise, resolve } = Promise.withResolvers<string>();
+    const stop = await database.listen("demo", resolve);
+    await run(database.query, "SELECT pg_notify('demo', 'hello')");
+    expect(await promise).toBe("hello");
+    await stop();
+  });
+});

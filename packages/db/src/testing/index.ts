@@ -1,0 +1,1 @@
+export { freePort, type PrivatePostgres, startPrivatePostgres } from "./private-postgres.ts";

@@ -1,0 +1,123 @@
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { openPostgres } from "../postgres.ts";
+
+/** A PostgreSQL server of our own: a free port on loopback, data in a temporary folder, gone when stopped. */
+export interface PrivatePostgres {
+  readonly url: string;
+  readonly port: number;
+  /** A fresh database; its URL. */
+  createDatabase(name?: string): Promise<string>;
+  /** SIGQUIT: an immediate shutdown, as a crash is. SIGKILL would leave a backend that commits afterwards. */
+  crash(): Promise<void>;
+  /** Starts again on the same port and data. */
+  restart(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** @throws Error that says how to install PostgreSQL when there is none. */
+export async function startPrivatePostgres(settings: Readonly<Record<string, string>> = {}): Promise<PrivatePostgres> {
+  const bin = postgresBin();
+  const folder = mkdtempSync(join(tmpdir(), "tributary-pg-"));
+  const user = serverUser();
+  if (user !== undefined) chownSync(folder, user.uid, user.gid);
+  const identity = user ?? {};
+  const data = join(folder, "data");
+  const made = spawnSync(
+    join(bin, "initdb"),
+    ["-D", data, "-U", "tributary", "-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C"],
+    { ...identity, cwd: folder, encoding: "utf8", timeout: 60_000 },
+  );
+  if (made.status !== 0) throw new Error(`initdb failed: ${made.stderr}`);
+  const port = await freePort();
+  const url = `postgres://tributary@127.0.0.1:${port}/postgres`;
+  let child: ChildProcess | undefined;
+
+  async function start(): Promise<void> {
+    const options = { listen_addresses: "127.0.0.1", unix_socket_directories: "", max_connections: "60", ...settings };
+    const flags = Object.entries(options).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
+    const server = spawn(join(bin, "postgres"), ["-D", data, "-p", String(port), ...flags], {
+      ...identity,
+      cwd: folder,
+      stdio: "ignore",
+    });
+    child = server;
+    for (let attempt = 0; attempt < 600; attempt++) {
+      if (server.exitCode !== null) throw new Error(`postgres ended with ${server.exitCode}`);
+      const probe = openPostgres({ url, connectionsMax: 1 });
+      const up = await probe.query.execute("SELECT 1").then(
+        () => true,
+        () => false,
+      );
+      await probe.close();
+      if (up) return;
+      await sleep(50);
+    }
+    throw new Error("postgres did not answer within 30 s");
+  }
+  async function end(signal: NodeJS.Signals): Promise<void> {
+    const server = child;
+    child = undefined;
+    if (server === undefined || server.exitCode !== null) return;
+    const gone = new Promise((resolve) => server.once("exit", resolve));
+    server.kill(signal);
+    await gone;
+  }
+
+  await start();
+  return {
+    url,
+    port,
+    createDatabase: async (name = `test_${Math.random().toString(36).slice(2, 10)}`) => {
+      const admin = openPostgres({ url, connectionsMax: 1 });
+      await admin.query.execute(`CREATE DATABASE "${name}"`);
+      await admin.close();
+      return url.replace(/\/postgres$/, `/${name}`);
+    },
+    crash: () => end("SIGQUIT"),
+    restart: start,
+    stop: async () => {
+      await end("SIGINT");
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** A port that was free a moment ago, on loopback. */
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+function postgresBin(): string {
+  const debian = "/usr/lib/postgresql";
+  const versions = existsSync(debian) ? readdirSync(debian).filter((version) => Number(version) >= 15) : [];
+  const folders = [
+    ...versions
+      .toSorted()
+      .reverse()
+      .map((version) => join(debian, version, "bin")),
+    ...(process.env["PATH"] ?? "").split(":"),
+  ];
+  const found = folders.find((folder) => existsSync(join(folder, "initdb")) && existsSync(join(folder, "postgres")));
+  if (found === undefined) throw new Error("PostgreSQL 15 or newer is not installed: apt-get install postgresql");
+  return found;
+}
+
+/** PostgreSQL refuses to run as root: then another user does. */
+function serverUser(): { uid: number; gid: number } | undefined {
+  if (process.getuid?.() !== 0) return undefined;
+  const id = (flag: string, name: string): number => Number(spawnSync("id", [flag, name], { encoding: "utf8" }).stdout);
+  for (const name of ["postgres", "nobody"]) {
+    const uid = id("-u", name);
+    if (uid > 0) return { uid, gid: id("-g", name) };
+  }
+  throw new Error("PostgreSQL does not run as root, and there is neither a user postgres nor nobody");
+}

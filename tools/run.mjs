@@ -1,0 +1,77 @@
+// The one entry behind `npm start`, `npm test` and the checks. Plain JavaScript without dependencies, because it runs
+// before anything is installed, on whatever Node (>= 18) the machine has:
+//   1. the pinned pnpm installs from the frozen lockfile, when the lockfile or a manifest changed since the last time;
+//   2. everything after that runs under the Node that the lockfile brought (Node 24 runs TypeScript as it is).
+import { spawn, spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { delimiter, dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = join(dirname(fileURLToPath(import.meta.url)), "..");
+const bin = join(root, "node_modules", ".bin");
+const jobs = {
+  start: ["services/hub/src/main.ts"],
+  test: ["tools/test.ts"],
+  bench: ["tools/bench.ts"],
+  format: ["tools/check.ts", "format"],
+  generate: ["tools/check.ts", "generate"],
+  "contracts:release": ["tools/contracts-release.ts"],
+  "check:types": ["tools/check.ts", "types"],
+  "check:lint": ["tools/check.ts", "lint"],
+  "check:boundaries": ["tools/check.ts", "boundaries"],
+  "check:contracts": ["tools/check.ts", "contracts"],
+};
+
+install();
+const node = localNode();
+const [name = "", ...rest] = process.argv.slice(2);
+const job = jobs[name];
+if (job === undefined) fail(`unknown job "${name}"; one of: ${Object.keys(jobs).join(", ")}`, 2);
+const env = { ...process.env, PATH: bin + delimiter + process.env.PATH, NODE_OPTIONS: process.env.NODE_OPTIONS ?? "" };
+const child = spawn(node, ["--disable-warning=ExperimentalWarning", ...job, ...rest], {
+  cwd: root,
+  stdio: "inherit",
+  env,
+});
+// A terminal sends Ctrl-C to the whole group; a supervisor signals only us. Either way the child decides when it is done.
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => signal === "SIGTERM" && child.kill(signal));
+child.on("exit", (code, signal) => process.exit(signal === null ? (code ?? 1) : 1));
+
+function install() {
+  const stampFile = join(root, "node_modules", ".tributary-install");
+  const wanted = createHash("sha256")
+    .update(readFileSync(join(root, "pnpm-lock.yaml")))
+    .update(readFileSync(join(root, "pnpm-workspace.yaml")))
+    .update(`${process.platform}-${process.arch}`)
+    .digest("hex");
+  if (existsSync(stampFile) && readFileSync(stampFile, "utf8") === wanted) return;
+  const pnpm = JSON.parse(readFileSync(join(root, "package.json"), "utf8")).packageManager;
+  process.stderr.write("Installing what the lockfile names (once; a few seconds) …\n");
+  // Standard output belongs to the job: `npm start -- --json` must end in one line of JSON.
+  const result = spawnSync(
+    "npx",
+    ["--yes", "--loglevel=error", pnpm, "install", "--frozen-lockfile", "--reporter=append-only"],
+    {
+      cwd: root,
+      stdio: ["ignore", 2, 2],
+      shell: process.platform === "win32",
+    },
+  );
+  if (result.error) fail(`npx could not be started: ${result.error.message}`, 1);
+  if (result.status !== 0) fail("the install failed; the lines above say why", result.status ?? 1);
+  writeFileSync(stampFile, wanted);
+}
+
+function localNode() {
+  const local = join(bin, "node");
+  if (existsSync(local)) return local;
+  const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
+  if (major > 22 || (major === 22 && minor >= 19)) return process.execPath;
+  return fail(`no bundled Node for ${process.platform}-${process.arch}: install Node 22.19 or newer`, 1);
+}
+
+function fail(message, code) {
+  process.stderr.write(`tributary: ${message}\n`);
+  process.exit(code);
+}
