@@ -1,0 +1,3 @@
+export { type ApiOptions, createApi } from "./api.ts";
+export { type ErrorBody, type ErrorCode } from "./errors.ts";
+export { EVENT_RETENTION_DAYS } from "./views.ts";

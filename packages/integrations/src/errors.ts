@@ -1,0 +1,33 @@
+/** The closed set of codes with which this package refuses; each has an HTTP status in packages/api. */
+export type IntegrationErrorCode =
+  | "not_found"
+  | "validation_failed"
+  | "conflict"
+  | "unknown_action"
+  | "scope_insufficient"
+  | "action_rejected"
+  | "action_outcome_unknown"
+  | "reauth_required"
+  | "already_connected"
+  | "other_account"
+  | "invalid_signature"
+  | "malformed_body"
+  | "provider_unavailable";
+
+/** A refusal that the caller can act on. The message is for people and quotes no input. */
+export class IntegrationError extends Error {
+  readonly code: IntegrationErrorCode;
+  /** For validation_failed: where, and why. Never the value. */
+  readonly issues: readonly { readonly path: string; readonly reason: string }[] | undefined;
+  constructor(code: IntegrationErrorCode, message: string, issues?: IntegrationError["issues"]) {
+    super(`${code}: ${message}`);
+    this.code = code;
+    this.issues = issues;
+  }
+  override get name(): string {
+    return "IntegrationError";
+  }
+}
+
+/** Foreign and unknown ids get the same answer. */
+export const notFound = (): IntegrationError => new IntegrationError("not_found", "There is nothing here by that id.");

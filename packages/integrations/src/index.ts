@@ -1,0 +1,15 @@
+export type { ActRequest } from "./act.ts";
+export { commit, type Commit, COMMIT_SIGNALS_MAX, type Committed, LeaseLost } from "./commit.ts";
+export { type Caller, type Connections, type ConnectionView, createConnections } from "./connections.ts";
+export { type BeginConsent, beginConsent, type ConsentOutcome, finishConsent } from "./consent.ts";
+export { IntegrationError, type IntegrationErrorCode } from "./errors.ts";
+export { type InboundRequest, receiveDelivery } from "./ingress.ts";
+export { claimDue, type Lease } from "./lease.ts";
+export { createRegistry, type Registry } from "./registry.ts";
+export type { Log, Owner, Runtime } from "./runtime.ts";
+export { type Scheduler, type SchedulerOptions, startScheduler } from "./scheduler.ts";
+export type { ConnectionRow, ReceiptRow } from "./schema.ts";
+export { missingScopes, type State } from "./state.ts";
+export { type RunResult, syncRun } from "./sync-run.ts";
+export { createThrottle, type Throttle } from "./throttle.ts";
+export { migrations } from "./migrations.ts";

@@ -1,0 +1,92 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { chores } from "./chores.ts";
+import { claimDue, type Lease } from "./lease.ts";
+import type { Runtime } from "./runtime.ts";
+import { syncRun } from "./sync-run.ts";
+import { createThrottle } from "./throttle.ts";
+
+export interface Scheduler {
+  /** Looks for due connections now. A hint: it looks by itself every second. */
+  nudge(): void;
+  /** Stops claiming, lets runs under way reach their next checkpoint or abort, and gives their leases back. */
+  stop(): Promise<void>;
+}
+
+export interface SchedulerOptions {
+  /** Runs at the same time in this process. Default 8. */
+  readonly concurrency?: number;
+  /** Milliseconds between looks when nothing nudges. Default 1000. */
+  readonly pollMs?: number;
+}
+
+const CHORES_MS = 60_000;
+
+/** Claims due connections and runs them, until stopped. Any number of processes may do so over one database. */
+export function startScheduler(runtime: Runtime, options: SchedulerOptions = {}): Scheduler {
+  const { concurrency = 8, pollMs = 1000 } = options;
+  const throttle = createThrottle(() => runtime.now().getTime());
+  const shutdown = new AbortController();
+  const running = new Set<Promise<void>>();
+  let wakeUp = (): void => {};
+  let nudged = false;
+
+  const start = (lease: Lease): void => {
+    const one = syncRun(runtime, throttle, lease, shutdown.signal)
+      .then(
+        () => {},
+        // The database is away: nothing could be recorded. The lease runs out, and the connection is due again.
+        (error: unknown) =>
+          runtime.log.error({ connection: lease.connectionId, error: nameOf(error) }, "a run could not be settled"),
+      )
+      .finally(() => {
+        running.delete(one);
+        wakeUp();
+      });
+    running.add(one);
+  };
+
+  const loop = async (): Promise<void> => {
+    let failures = 0;
+    while (!shutdown.signal.aborted) {
+      nudged = false;
+      let claimed = 0;
+      try {
+        const free = concurrency - running.size;
+        const leases = free > 0 ? await claimDue(runtime.database.query, free) : [];
+        claimed = leases.length;
+        for (const lease of leases) start(lease);
+        failures = 0;
+      } catch (error) {
+        failures += 1;
+        runtime.log.error({ error: nameOf(error), failures }, "due connections could not be claimed");
+      }
+      if (nudged || (claimed > 0 && running.size < concurrency)) continue;
+      await pause(Math.min(pollMs * 2 ** Math.min(failures, 5), 30_000));
+    }
+  };
+  const pause = async (ms: number): Promise<void> => {
+    const interrupted = new AbortController();
+    wakeUp = () => interrupted.abort();
+    await sleep(ms, undefined, { signal: interrupted.signal }).catch(() => {});
+  };
+  const looping = loop();
+  const chore = setInterval(() => {
+    chores(runtime).catch((error: unknown) => runtime.log.error({ error: nameOf(error) }, "a chore failed"));
+  }, CHORES_MS);
+
+  return {
+    nudge: () => {
+      nudged = true;
+      wakeUp();
+    },
+    stop: async () => {
+      clearInterval(chore);
+      shutdown.abort(new Error("the scheduler is stopping"));
+      wakeUp();
+      await looping;
+      await Promise.all(running);
+    },
+  };
+}
+
+const nameOf = (error: unknown): string => (error instanceof Error ? error.name : typeof error);

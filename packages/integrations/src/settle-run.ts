@@ -1,0 +1,166 @@
+import { type Queryable, run as runSql } from "@tributary/db";
+import {
+  type Connector,
+  ConnectorError,
+  ContractViolation,
+  CursorExpired,
+  ReauthRequired,
+  Rejected,
+  Retryable,
+} from "@tributary/sdk";
+import { and, eq, sql } from "drizzle-orm";
+import type { Lease } from "./lease.ts";
+import { changeState, type Reason } from "./lifecycle.ts";
+import type { RunLog } from "./run-log.ts";
+import type { Runtime } from "./runtime.ts";
+import { connection, type ConnectionRow, credential, run as runTable, type StoredState } from "./schema.ts";
+
+export interface RunEnd {
+  readonly runId: string;
+  readonly log: RunLog;
+  readonly events: number;
+  readonly unchanged: number;
+  /** What ended it; undefined when it came to its end. */
+  readonly error: unknown;
+  /** True when this process is stopping: the run goes on elsewhere, at once. */
+  readonly interrupted: boolean;
+}
+
+/** What a run's end means for its connection. */
+interface Verdict {
+  readonly outcome: string;
+  readonly state: StoredState | "unchanged";
+  readonly reason?: Reason;
+  /** Milliseconds until the next run; undefined for never. */
+  readonly nextMs: number | undefined;
+  readonly failures: number;
+  readonly dropCursor?: boolean;
+}
+
+const RETRY_MS_MAX = 3_600_000;
+const RETRY_MS_FIRST = 2_000;
+/** A connector's bug is tried so often before its connection stops. */
+const BUG_RUNS_MAX = 4;
+
+/** Records the run, moves the connection's state and schedules what comes next, under the lease. @returns the outcome. */
+export async function settleRun(runtime: Runtime, lease: Lease, end: RunEnd): Promise<string> {
+  const connector = runtime.registry.get(lease.integration);
+  let outcome = "lease_lost";
+  let announce = (): void => {};
+  await runtime.database.transaction(async (tx) => {
+    const row = await lockUnderLease(tx, lease);
+    if (row !== undefined) {
+      const verdict = judge(connector, row, end, runtime.random);
+      outcome = verdict.outcome;
+      announce = await apply(runtime, tx, lease, row, verdict, end);
+    }
+    await tx
+      .update(runTable)
+      .set({ endedAt: sql`now()`, outcome, events: end.events, unchanged: end.unchanged, log: end.log.lines })
+      .where(and(eq(runTable.id, end.runId), eq(runTable.organizationId, lease.organizationId)));
+  });
+  announce();
+  const fields = {
+    run: end.runId,
+    connection: lease.connectionId,
+    integration: lease.integration,
+    outcome,
+    events: end.events,
+  };
+  if (outcome === "bug") runtime.log.error({ ...fields, error: className(end.error) }, "a connector failed");
+  else if (end.error === undefined) runtime.log.info(fields, "run ended");
+  else runtime.log.warn(fields, "run ended");
+  return outcome;
+}
+
+/** Pure: by the class of the error, what the runtime does next. */
+export function judge(
+  connector: Connector,
+  row: ConnectionRow,
+  end: Pick<RunEnd, "error" | "interrupted">,
+  random: () => number,
+): Verdict {
+  const { error } = end;
+  const failures = row.failures + 1;
+  const pollMs = connector.manifest.pollIntervalMs;
+  if (error === undefined) {
+    // Spread by a tenth, so that connections made together do not stay together.
+    const nextMs = pollMs === undefined ? undefined : pollMs * (0.95 + random() * 0.1);
+    return { outcome: "ok", state: "connected", nextMs, failures: 0 };
+  }
+  if (end.interrupted) return { outcome: "interrupted", state: "unchanged", nextMs: 0, failures: row.failures };
+  if (error instanceof CursorExpired)
+    return {
+      outcome: error.code,
+      state: "syncing",
+      nextMs: failures > 1 ? backoffMs(failures, random) : 0,
+      failures,
+      dropCursor: true,
+    };
+  if (error instanceof Retryable)
+    return {
+      outcome: error.code,
+      state: "error",
+      reason: reasonOf(error),
+      nextMs: Math.max(backoffMs(failures, random), error.retryAfterMs ?? 0),
+      failures,
+    };
+  if (error instanceof ReauthRequired)
+    return { outcome: error.code, state: "expired", reason: reasonOf(error), nextMs: undefined, failures };
+  if (error instanceof ContractViolation || error instanceof Rejected)
+    return { outcome: "contract_violation", state: "error", reason: reasonOf(error), nextMs: undefined, failures };
+  const reason = { code: "bug", message: "The connector failed in a way it was not written for." };
+  const nextMs = failures < BUG_RUNS_MAX ? backoffMs(failures, random) : undefined;
+  return { outcome: "bug", state: "error", reason, nextMs, failures };
+}
+
+const reasonOf = (error: ConnectorError): Reason => ({ code: error.code, message: error.message.slice(0, 300) });
+
+/** Exponential, half of it jitter, at most an hour. */
+export const backoffMs = (failures: number, random: () => number): number =>
+  Math.min(RETRY_MS_FIRST * 2 ** Math.min(failures - 1, 20), RETRY_MS_MAX) * (0.5 + random() * 0.5);
+
+async function lockUnderLease(tx: Queryable, lease: Lease): Promise<ConnectionRow | undefined> {
+  const [row] = await tx
+    .select()
+    .from(connection)
+    .where(
+      and(
+        eq(connection.id, lease.connectionId),
+        eq(connection.organizationId, lease.organizationId),
+        eq(connection.leaseToken, lease.token),
+      ),
+    )
+    .for("update");
+  return row;
+}
+
+/** Gives the lease back. A wish that came during the run (somebody pressed Sync Now, a webhook) makes the next one due at once. */
+const SCHEDULE = `
+UPDATE integrations.connection SET failures = $4, lease_until = NULL, wake = false,
+  due_at = CASE WHEN wake THEN now() WHEN $5::float8 IS NULL THEN NULL ELSE now() + make_interval(secs => $5) END,
+  verified_at = CASE WHEN $6 THEN now() ELSE verified_at END,
+  last_event_at = CASE WHEN $7::bigint > 0 THEN now() ELSE last_event_at END, events_read = events_read + $7::bigint
+WHERE id = $1 AND organization_id = $2 AND lease_token = $3`;
+
+async function apply(
+  runtime: Runtime,
+  tx: Queryable,
+  lease: Lease,
+  row: ConnectionRow,
+  verdict: Verdict,
+  end: RunEnd,
+): Promise<() => void> {
+  const key = [lease.connectionId, lease.organizationId, lease.token];
+  const nextSeconds = verdict.nextMs === undefined ? null : verdict.nextMs / 1000;
+  await runSql(tx, SCHEDULE, [...key, verdict.failures, nextSeconds, end.error === undefined, end.events]);
+  if (verdict.dropCursor === true)
+    await tx
+      .update(credential)
+      .set({ meta: { v: "1" }, version: sql`version + 1` })
+      .where(and(eq(credential.id, lease.credentialId), eq(credential.organizationId, lease.organizationId)));
+  if (verdict.state === "unchanged" || row.state === "paused" || row.state === "disconnected") return () => {};
+  return changeState(runtime, tx, row, verdict.state, verdict.reason === undefined ? {} : { reason: verdict.reason });
+}
+
+const className = (error: unknown): string => (error instanceof Error ? error.name : typeof error);

@@ -1,0 +1,144 @@
+import { ConnectorError, type Json, type Signal } from "@tributary/sdk";
+import { and, eq } from "drizzle-orm";
+import { channel } from "node:diagnostics_channel";
+import { COMMIT_SIGNALS_MAX, commit, LeaseLost } from "./commit.ts";
+import { extendLease, type Lease } from "./lease.ts";
+import { createRunLog } from "./run-log.ts";
+import { credentialScope, type Runtime } from "./runtime.ts";
+import { connection, credential, run as runTable } from "./schema.ts";
+import { settleRun } from "./settle-run.ts";
+import type { Throttle } from "./throttle.ts";
+import { createUser } from "./user.ts";
+
+/** Tells tracing and tests where a run is. Costs nothing when nobody listens. */
+const steps = channel("tributary:step");
+
+const RUN_MS_MAX = 15 * 60_000;
+const HEARTBEAT_MS = 20_000;
+const CURSOR_BYTES_MAX = 4096;
+
+export interface RunResult {
+  /** "ok", "lease_lost", or the code of the error that ended it. */
+  readonly outcome: string;
+  readonly events: number;
+  readonly unchanged: number;
+}
+
+/**
+ * One run: loads the cursor, drives the connector's `fetchSignals` to its end, commits at each checkpoint, and settles
+ * what comes next by how it ended. Never throws for what a connector or a provider did.
+ */
+export async function syncRun(
+  runtime: Runtime,
+  throttle: Throttle,
+  lease: Lease,
+  shutdown: AbortSignal,
+): Promise<RunResult> {
+  const runId = runtime.uuid();
+  const log = createRunLog(runtime.now);
+  const lost = new AbortController();
+  const signal = AbortSignal.any([shutdown, lost.signal, AbortSignal.timeout(RUN_MS_MAX)]);
+  const heartbeat = setInterval(() => {
+    extendLease(runtime.database.query, lease).then(
+      (held) => held || lost.abort(new LeaseLost()),
+      () => {}, // The database is away: the lease runs out by itself, and the next commit is refused.
+    );
+  }, HEARTBEAT_MS);
+  const total = { events: 0, unchanged: 0 };
+  let error: unknown;
+  try {
+    await runtime.database.query
+      .insert(runTable)
+      .values({ id: runId, organizationId: lease.organizationId, connectionId: lease.connectionId, purpose: "sync" });
+    steps.publish("run.started");
+    await drive(runtime, throttle, lease, { runId, log, signal, total });
+  } catch (thrown) {
+    error = signal.aborted && !(thrown instanceof ConnectorError) ? (signal.reason as unknown) : thrown;
+  } finally {
+    clearInterval(heartbeat);
+  }
+  const outcome = await settleRun(runtime, lease, { runId, log, error, interrupted: shutdown.aborted, ...total });
+  steps.publish("run.settled");
+  return { outcome, ...total };
+}
+
+interface Drive {
+  readonly runId: string;
+  readonly log: ReturnType<typeof createRunLog>;
+  readonly signal: AbortSignal;
+  readonly total: { events: number; unchanged: number };
+}
+
+async function drive(
+  runtime: Runtime,
+  throttle: Throttle,
+  lease: Lease,
+  { runId, log, signal, total }: Drive,
+): Promise<void> {
+  const { row, cursor } = await load(runtime, lease);
+  const connector = runtime.registry.get(lease.integration);
+  const user = createUser({
+    vault: runtime.vault,
+    connector,
+    scope: credentialScope(
+      lease.organizationId,
+      lease.integration,
+      { kind: row.ownerKind, id: row.ownerId },
+      lease.credentialId,
+    ),
+    connectionId: lease.connectionId,
+    account: { id: row.accountId, label: row.accountLabel },
+    apiVersion: row.apiVersion,
+    backfillFrom: row.backfillFrom,
+    purpose: "sync",
+    correlationId: runId,
+    signal,
+    throttle,
+    now: runtime.now,
+    log: log.write,
+  });
+  let pending: Signal[] = [];
+  let checkpoints = 0;
+  const flush = async (next?: Json): Promise<void> => {
+    signal.throwIfAborted();
+    steps.publish("commit.before");
+    const result = await commit(runtime, {
+      lease,
+      signals: pending,
+      ...(next === undefined ? {} : { cursor: next }),
+      backfill: cursor === undefined,
+      traceparent: "",
+    });
+    steps.publish("commit.after");
+    pending = [];
+    total.events += result.events;
+    total.unchanged += result.unchanged;
+  };
+  for await (const yielded of connector.fetchSignals(user, cursor)) {
+    if (yielded.kind === "signal") {
+      pending.push(yielded);
+      // Memory stays bounded between checkpoints: what is committed early is recognised when it is yielded again.
+      if (pending.length >= COMMIT_SIGNALS_MAX) await flush();
+    } else {
+      assertCursor(connector.id, yielded.cursor);
+      await flush(yielded.cursor);
+      checkpoints += 1;
+    }
+  }
+  if (checkpoints === 0) throw new Error(`connector "${connector.id}": the run ended without a checkpoint`);
+}
+
+async function load(runtime: Runtime, lease: Lease) {
+  const [found] = await runtime.database.query
+    .select({ row: connection, meta: credential.meta })
+    .from(connection)
+    .innerJoin(credential, eq(credential.connectionId, connection.id))
+    .where(and(eq(connection.id, lease.connectionId), eq(connection.organizationId, lease.organizationId)));
+  if (found === undefined) throw new LeaseLost();
+  return { row: found.row, cursor: found.meta.cursor };
+}
+
+function assertCursor(connectorId: string, cursor: Json): void {
+  if (Buffer.byteLength(JSON.stringify(cursor)) > CURSOR_BYTES_MAX)
+    throw new Error(`connector "${connectorId}": the cursor has more than ${CURSOR_BYTES_MAX} bytes`);
+}

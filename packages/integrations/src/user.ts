@@ -1,0 +1,133 @@
+import {
+  type Account,
+  type Connector,
+  ContractViolation,
+  CursorExpired,
+  type Json,
+  RateLimited,
+  ReauthRequired,
+  Rejected,
+  type RequestOptions,
+  Retryable,
+  type Schema,
+  type User,
+} from "@tributary/sdk";
+import {
+  type CredentialScope,
+  type CredentialSession,
+  type CredentialUse,
+  type Vault,
+  VaultError,
+} from "@tributary/vault";
+import type { Throttle } from "./throttle.ts";
+
+export interface UserContext {
+  readonly vault: Vault;
+  readonly connector: Connector;
+  readonly scope: CredentialScope;
+  readonly connectionId: string;
+  readonly account: Account | undefined;
+  readonly apiVersion: string;
+  readonly backfillFrom: Date;
+  readonly purpose: CredentialUse["purpose"];
+  readonly correlationId: string;
+  readonly signal: AbortSignal;
+  readonly throttle: Throttle;
+  readonly now: () => Date;
+  readonly log: (message: string, fields: Readonly<Record<string, Json>>) => void;
+  /** Starts consent; only where somebody is at the browser. */
+  readonly begin?: User["begin"];
+}
+
+/** Builds the capability that a connector is given, on one credential, for one purpose. */
+export function createUser(context: UserContext): User {
+  const { vault, connector, scope, signal, throttle } = context;
+  const session: CredentialSession = vault.open(scope, {
+    spec: connector.auth,
+    hosts: connector.manifest.hosts,
+    purpose: context.purpose,
+    correlationId: context.correlationId,
+    signal,
+  });
+  const fetch = async (url: string, options: RequestOptions = {}): Promise<Response> => {
+    await throttle.turn(context.connectionId, connector.manifest.rateLimit, signal);
+    return session.fetch(url, options).catch((error: unknown) => Promise.reject(instruction(error)));
+  };
+  return {
+    id: scope.owner.id,
+    organizationId: scope.organizationId,
+    connectionId: context.connectionId,
+    account: context.account,
+    apiVersion: context.apiVersion,
+    backfillFrom: context.backfillFrom,
+    signal,
+    now: context.now,
+    log: (message, fields = {}) => context.log(message, fields),
+    fetch,
+    json: async (schema, url, options) => readJson(schema, await fetch(url, options), context.now),
+    begin: context.begin ?? (() => Promise.reject(new Error("begin: nobody is at the browser"))),
+    forget: async () => {
+      await session.revoke().catch((error: unknown) => Promise.reject(instruction(error)));
+    },
+  };
+}
+
+/** What the vault refused, as the instruction that a connector would give. Anything unknown stays a bug. */
+export function instruction(error: unknown): unknown {
+  if (!(error instanceof VaultError)) return error;
+  switch (error.code) {
+    case "reauth_required":
+    case "credential_missing":
+      return new ReauthRequired("The provider no longer accepts the credential.", { cause: error });
+    case "provider_unavailable":
+      return new Retryable("The provider did not answer.", { cause: error });
+    case "audit_unavailable":
+      return new Retryable("The access could not be recorded, so nothing was sent.", { cause: error });
+    case "url_not_allowed":
+    case "response_too_large":
+    case "oauth_client_invalid":
+      return new ContractViolation(`The request was refused: ${error.code}.`, { cause: error });
+    default:
+      return error;
+  }
+}
+
+async function readJson<T>(schema: Schema<T>, response: Response, now: () => Date): Promise<T> {
+  if (!response.ok) {
+    await response.body?.cancel();
+    throw statusError(response, now);
+  }
+  let body: unknown;
+  try {
+    body = await response.json();
+  } catch {
+    throw new ContractViolation(`The provider's answer (status ${response.status}) is not JSON.`);
+  }
+  try {
+    return schema.parse(body);
+  } catch {
+    // The schema's own error quotes what it read, so it goes no further.
+    throw new ContractViolation("The provider's answer does not have the shape that the connector was written for.");
+  }
+}
+
+/** Status → instruction, as the contract promises. Exported for the conformance kit's table. */
+export function statusError(response: Pick<Response, "status" | "headers">, now: () => Date): Error {
+  const { status } = response;
+  const wait = retryAfterMs(response.headers.get("retry-after"), now);
+  if (status === 401) return new ReauthRequired("The provider refused the credential.");
+  if (status === 410) return new CursorExpired("The provider no longer accepts the cursor.");
+  if (status === 429 || wait !== undefined)
+    return new RateLimited("The provider asked us to wait.", { retryAfterMs: wait });
+  if (status >= 500) return new Retryable(`The provider answered with status ${status}.`);
+  return new Rejected(`The provider refused the request (status ${status}).`);
+}
+
+const RETRY_AFTER_MS_MAX = 3_600_000;
+
+/** RFC 9110 §10.2.3: seconds or a date; at most an hour, whatever it says. */
+export function retryAfterMs(value: string | null, now: () => Date): number | undefined {
+  if (value === null) return undefined;
+  const wait = /^\d{1,9}$/.test(value) ? Number(value) * 1000 : Date.parse(value) - now().getTime();
+  return Number.isNaN(wait) ? undefined : Math.min(Math.max(wait, 0), RETRY_AFTER_MS_MAX);
+}
