@@ -1,0 +1,82 @@
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import {
+  createFileRegistry,
+  type DescMessage,
+  type FileRegistry,
+  fromBinary,
+  fromJson,
+  getOption,
+  hasOption,
+  type JsonValue,
+  toBinary,
+  toJson,
+} from "@bufbuild/protobuf";
+import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
+import { isDeepStrictEqual } from "node:util";
+import { byText } from "../tree.ts";
+
+/** One folder a release, one binary and one JSON file an event type. Nothing in it ever changes. */
+export const GOLDEN = "proto/golden";
+
+/** What the golden check looked at. */
+export interface GoldenResult {
+  readonly types: number;
+  readonly payloads: number;
+  readonly findings: readonly string[];
+}
+
+/** Every type of an image, with the options that Tributary's files declare. */
+export function registryOf(image: Uint8Array): FileRegistry {
+  return createFileRegistry(fromBinary(FileDescriptorSetSchema, image));
+}
+
+/** The messages that are published as events, by name. */
+export function eventTypesOf(registry: FileRegistry): DescMessage[] {
+  const option = registry.getExtension("tributary.options.v1.event_subject");
+  if (option === undefined) return [];
+  return [...registry]
+    .filter((type) => type.kind === "message")
+    .filter((type) => hasOption(type, option) && getOption(type, option) !== "")
+    .toSorted((a, b) => byText(a.typeName, b.typeName));
+}
+
+/** Decodes every payload ever released with the contracts as they are now, and compares it with the JSON beside it. */
+export function checkGolden(root: string, image: Uint8Array): GoldenResult {
+  const registry = registryOf(image);
+  const events = eventTypesOf(registry);
+  const files = goldenFiles(root);
+  const findings = files.flatMap((file) => checkPayload(root, registry, file));
+  if (events.length === 0) findings.push("proto/: no message is marked as an event; the golden check sees nothing");
+  if (files.length === 0) findings.push(`${GOLDEN}: no released payload`);
+  return { types: events.length, payloads: files.length, findings };
+}
+
+/** `proto/golden/<version>/<type>.binpb`, relative to the root. */
+export function goldenFiles(root: string): string[] {
+  const folder = join(root, GOLDEN);
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .flatMap(({ name }) => readdirSync(join(folder, name)).map((file) => `${GOLDEN}/${name}/${file}`))
+    .filter((file) => file.endsWith(".binpb"))
+    .toSorted(byText);
+}
+
+function checkPayload(root: string, registry: FileRegistry, file: string): string[] {
+  const typeName = /([^/]+)\.binpb$/.exec(file)?.[1] ?? "";
+  const schema = registry.getMessage(typeName);
+  if (schema === undefined) return [`${file}: ${typeName} was released and is gone`];
+  const bytes = readFileSync(join(root, file));
+  const expected = JSON.parse(readFileSync(join(root, file.replace(/\.binpb$/, ".json")), "utf8")) as JsonValue;
+  try {
+    const decoded = toJson(schema, fromBinary(schema, bytes), { registry });
+    const fromText = toBinary(schema, fromJson(schema, expected, { registry }));
+    return [
+      ...(isDeepStrictEqual(decoded, expected) ? [] : [`${file}: decodes to something else than when it was released`]),
+      ...(bytes.equals(fromText) ? [] : [`${file}: its JSON encodes to other bytes than when it was released`]),
+    ];
+  } catch (error) {
+    return [`${file}: does not decode any more: ${error instanceof Error ? error.message : "unknown error"}`];
+  }
+}
