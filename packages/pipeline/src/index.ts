@@ -1,0 +1,13 @@
+export { APPEND_EVENTS_MAX, type Append, append, type EventBatch, type PendingEvent } from "./append.ts";
+export {
+  countConnectionEvents,
+  deleteConnectionEvents,
+  eventStrips,
+  eventsAfter,
+  lastConnectionEvents,
+  type LedgerEvent,
+  type LedgerPlace,
+  type LedgerStep,
+} from "./ledger.ts";
+export { migrations } from "./migrations.ts";
+export { dropExpiredPartitions, ensurePartitions, type RetentionOptions } from "./partitions.ts";

@@ -1,0 +1,95 @@
+import { type Database, type Queryable, run } from "@tributary/db";
+
+const DAY_MS = 86_400_000;
+
+/** Partitions made ahead of today. */
+const DAYS_AHEAD = 7;
+
+export interface RetentionOptions {
+  /** Whole days that events are kept after their day of commit. Default 30. */
+  readonly retentionDays?: number;
+  /**
+   * Keeps a partition while it holds an event that is still to be published; a parked connection does not count. True
+   * where a relay runs. Default false: without one nothing is ever published.
+   */
+  readonly keepUnpublished?: boolean;
+}
+
+/**
+ * Makes the ledger's partitions of today and the next 7 days, and empties what the net caught into them. Call it at
+ * start and daily; calling it again does nothing. Several processes may: an advisory lock lets one work.
+ * @returns the days that were made, as YYYY-MM-DD.
+ */
+export async function ensurePartitions(database: Database, now: Date): Promise<readonly string[]> {
+  return database.transaction(async (tx) => {
+    await run(tx, LOCK);
+    const known = new Set(await partitionDays(tx));
+    const caught = await run<{ day: string }>(tx, "SELECT DISTINCT day::text AS day FROM pipeline.event_default");
+    const ahead = Array.from({ length: DAYS_AHEAD + 1 }, (_, index) => isoDay(now.getTime() + index * DAY_MS));
+    const missing = [...new Set([...caught.map(({ day }) => day), ...ahead])].filter((day) => !known.has(day));
+    for (const day of missing.toSorted()) await makePartition(tx, day);
+    return missing;
+  });
+}
+
+/**
+ * Drops the partitions whose day is over by more than the retention.
+ * @returns the days that were dropped, as YYYY-MM-DD.
+ */
+export async function dropExpiredPartitions(
+  database: Database,
+  now: Date,
+  { retentionDays = 30, keepUnpublished = false }: RetentionOptions = {},
+): Promise<readonly string[]> {
+  const oldest = isoDay(now.getTime() - retentionDays * DAY_MS);
+  return database.transaction(async (tx) => {
+    await run(tx, LOCK);
+    const dropped: string[] = [];
+    for (const day of (await partitionDays(tx)).filter((one) => one < oldest)) {
+      if (keepUnpublished && (await run(tx, unpublishedOf(day))).length > 0) break;
+      await run(tx, `DROP TABLE ${partitionName(day)}`);
+      dropped.push(day);
+    }
+    await run(tx, "DELETE FROM pipeline.event_default WHERE day < $1::date", [oldest]);
+    return dropped;
+  });
+}
+
+/** Nobody waits long behind a change of partitions: it gives up, and the next day's call does it. */
+const LOCK = "SELECT pg_advisory_xact_lock(hashtext('tributary.partitions')), set_config('lock_timeout', '5s', true)";
+
+const PARTITIONS = `
+SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+WHERE i.inhparent = 'pipeline.event'::regclass ORDER BY c.relname`;
+
+const unpublishedOf = (day: string): string => `
+SELECT 1 FROM pipeline.position p
+WHERE p.head > p.published AND p.parked_sequence IS NULL AND EXISTS (
+  SELECT 1 FROM ${partitionName(day)} e WHERE e.connection_id = p.connection_id AND e.sequence > p.published)
+LIMIT 1`;
+
+async function partitionDays(tx: Queryable): Promise<string[]> {
+  const names = await run<{ name: string }>(tx, PARTITIONS);
+  return names.flatMap(({ name }) => {
+    const [, year, month, day] = /^event_(\d{4})(\d\d)(\d\d)$/.exec(name) ?? [];
+    return year === undefined ? [] : [`${year}-${month}-${day}`];
+  });
+}
+
+/** A partition is refused while the net holds rows of its day: they move first, and nobody sees them twice. */
+async function makePartition(tx: Queryable, day: string): Promise<void> {
+  const name = partitionName(day);
+  await run(tx, "LOCK TABLE pipeline.event_default IN ACCESS EXCLUSIVE MODE");
+  await run(tx, `CREATE TABLE ${name} (LIKE pipeline.event INCLUDING ALL)`);
+  await run(
+    tx,
+    `WITH moved AS (DELETE FROM pipeline.event_default WHERE day = '${day}' RETURNING *) INSERT INTO ${name} SELECT * FROM moved`,
+  );
+  const next = isoDay(Date.parse(day) + DAY_MS);
+  await run(tx, `ALTER TABLE pipeline.event ATTACH PARTITION ${name} FOR VALUES FROM ('${day}') TO ('${next}')`);
+}
+
+/** Only ever given what {@link isoDay} or {@link partitionDays} made. */
+const partitionName = (day: string): string => `pipeline.event_${day.replaceAll("-", "")}`;
+
+const isoDay = (ms: number): string => new Date(ms).toISOString().slice(0, 10);
