@@ -61,7 +61,7 @@ function rules(root: string, packages: readonly string[]): IForbiddenRuleType[] 
       name: `owner-of-${owner.name}`,
       severity: "error",
       from: { path: "^(packages|services|tools)/", pathNot: [...owner.files] },
-      to: { path: owner.modules.map((module) => `(^|/node_modules/)${module}(/|$)`) },
+      to: { path: owner.modules.map((module) => `(^|node_modules/)${module}(/|$)`) },
     })),
     ...packages.flatMap((each) => exportsRule(root, each)),
     ...GENERAL_RULES,

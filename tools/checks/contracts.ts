@@ -21,13 +21,15 @@ export async function checkContracts(root: string): Promise<CheckResult> {
     // What does not compile cannot be compared; the compiler's own words are the findings.
     if (built.length > 0) return { seen: "proto/", findings: built };
     const golden = checkGolden(root, readFileSync(image));
-    const findings = [
-      ...(await buf(root, ["lint", "--error-format=text"])),
-      ...(await breaking(root)),
-      ...(await drift(root, scratch)),
-      ...golden.findings,
-    ];
-    return { seen: `${golden.types} event types, ${golden.payloads} released payloads`, findings };
+    const findings = await Promise.all([
+      buf(root, ["lint", "--error-format=text"]),
+      breaking(root),
+      drift(root, scratch),
+    ]);
+    return {
+      seen: `${golden.types} event types, ${golden.payloads} released payloads`,
+      findings: [...findings.flat(), ...golden.findings],
+    };
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }

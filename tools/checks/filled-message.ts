@@ -73,7 +73,6 @@ function scalar(type: ScalarType, number: number, turn: number, name = "field"):
 }
 
 function setTimestamp(message: ReflectMessage): ReflectMessage {
-  for (const field of message.desc.fields)
-    message.set(field, field.name === "seconds" ? 1_763_683_200n : 123_456_000);
+  for (const field of message.desc.fields) message.set(field, field.name === "seconds" ? 1_763_683_200n : 123_456_000);
   return message;
 }
