@@ -1,8 +1,9 @@
 import { fromBinary, toJson } from "@bufbuild/protobuf";
 import { eventRegistry, eventTypes } from "@tributary/contracts";
-import type { ConnectionView, ReceiptRow } from "@tributary/integrations";
+import type { ConnectionView, ReceiptRow, Registry } from "@tributary/integrations";
 import type { LedgerEvent } from "@tributary/pipeline";
-import type { Connector } from "@tributary/sdk";
+
+type Connector = Registry["connectors"][number];
 
 /** A connection, as JSON. Times are ISO 8601. */
 export function connectionJson(view: ConnectionView, connector: Connector, events: number | null) {

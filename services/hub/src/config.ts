@@ -1,0 +1,151 @@
+import { resolve } from "node:path";
+import { z } from "zod";
+
+/** Something about the environment that the operator has to change. Ends the process with code 3. */
+export class ConfigError extends Error {
+  override get name(): string {
+    return "ConfigError";
+  }
+}
+
+const ROLES = ["http", "ingress", "scheduler", "vault", "relay"] as const;
+export type Role = (typeof ROLES)[number];
+
+const port = z.coerce.number().int().min(1).max(65_535);
+const flag = z.enum(["true", "false"]).transform((value) => value === "true");
+/** `name:organisation:key`, separated by commas. */
+const serviceKeys = z
+  .string()
+  .transform((text) => text.split(",").map((entry) => entry.trim().split(":")))
+  .refine(
+    (entries) => entries.every((entry) => entry.length === 3 && (entry[2]?.length ?? 0) >= 32),
+    "name:organisation:key, the key of 32 characters at least",
+  )
+  .transform((entries) => entries.map(([name = "", organizationId = "", key = ""]) => ({ name, organizationId, key })));
+
+/** Every setting there is; `.env.example` and docs/SETTINGS.md explain them in the same order. */
+const Environment = z.object({
+  DATABASE_URL: z.string().startsWith("postgres").optional(),
+  NATS_URL: z.string().startsWith("nats").or(z.string().startsWith("tls")).optional(),
+  TRIBUTARY_DATA_DIR: z.string().min(1).default(".data"),
+  TRIBUTARY_HOST: z.string().min(1).default("127.0.0.1"),
+  TRIBUTARY_PORT: port.default(4600),
+  TRIBUTARY_PUBLIC_ORIGIN: z.url({ protocol: /^https?$/ }).optional(),
+  TRIBUTARY_ROLES: z
+    .string()
+    .transform((text) => text.split(",").map((role) => role.trim()))
+    .pipe(z.array(z.enum(ROLES)).min(1))
+    .default([...ROLES]),
+  TRIBUTARY_VAULT_KEYS: z.string().min(1).optional(),
+  TRIBUTARY_SESSION_SECRET: z.string().min(32).optional(),
+  TRIBUTARY_SERVICE_KEYS: serviceKeys.default([]),
+  TRIBUTARY_ORGANIZATION: z
+    .string()
+    .regex(/^[a-z0-9-]{1,40}$/)
+    .default("sample"),
+  TRIBUTARY_OIDC_ISSUER: z.url().optional(),
+  TRIBUTARY_OIDC_CLIENT_ID: z.string().min(1).optional(),
+  TRIBUTARY_OIDC_CLIENT_SECRET: z.string().min(1).optional(),
+  TRIBUTARY_SANDBOX: flag.optional(),
+  TRIBUTARY_SANDBOX_PORT: port.default(4609),
+  LOG_LEVEL: z.enum(["debug", "info", "warn", "error", "silent"]).optional(),
+});
+
+export interface OAuthClientConfig {
+  readonly integration: string;
+  readonly clientId: string;
+  readonly clientSecret: string;
+}
+
+export interface Config {
+  /** Undefined: embedded, on PGlite. */
+  readonly databaseUrl: string | undefined;
+  /** Undefined: the ledger alone is the stream. */
+  readonly natsUrl: string | undefined;
+  readonly dataDir: string;
+  readonly host: string;
+  readonly port: number;
+  readonly publicOrigin: string;
+  readonly roles: ReadonlySet<Role>;
+  readonly vaultKeys: string | undefined;
+  readonly sessionSecret: string | undefined;
+  readonly serviceKeys: readonly { readonly name: string; readonly organizationId: string; readonly key: string }[];
+  readonly organizationId: string;
+  readonly oidc: { readonly issuer: string; readonly clientId: string; readonly clientSecret: string } | undefined;
+  readonly oauthClients: readonly OAuthClientConfig[];
+  /** The simulated providers, and where their block of ports begins; undefined: the real ones. */
+  readonly sandbox: { readonly firstPort: number } | undefined;
+  readonly logLevel: string;
+}
+
+/**
+ * Reads the environment, once.
+ * @throws ConfigError that names every setting that is wrong, and never its value.
+ */
+export function readConfig(env: Readonly<Record<string, string | undefined>>, integrations: readonly string[]): Config {
+  const present = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== undefined && value !== ""));
+  const parsed = Environment.safeParse(present);
+  if (!parsed.success) {
+    const wrong = parsed.error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`);
+    throw new ConfigError(`settings are wrong: ${wrong.join("; ")}`);
+  }
+  const settings = parsed.data;
+  const embedded = settings.DATABASE_URL === undefined;
+  const sandbox = settings.TRIBUTARY_SANDBOX ?? embedded;
+  const publicOrigin = new URL(
+    settings.TRIBUTARY_PUBLIC_ORIGIN ?? `http://${settings.TRIBUTARY_HOST}:${settings.TRIBUTARY_PORT}`,
+  ).origin;
+  if (sandbox && env["NODE_ENV"] === "production")
+    throw new ConfigError(
+      "the simulated providers are on (TRIBUTARY_SANDBOX) and NODE_ENV is production; that is refused",
+    );
+  if (sandbox && !isLoopback(settings.TRIBUTARY_HOST))
+    throw new ConfigError("with simulated providers the hub listens on loopback only; set TRIBUTARY_HOST to 127.0.0.1");
+  if (!embedded && settings.TRIBUTARY_VAULT_KEYS === undefined && !sandbox)
+    throw new ConfigError(
+      "TRIBUTARY_VAULT_KEYS is missing; outside embedded mode the vault's keys come from the environment",
+    );
+  return {
+    databaseUrl: settings.DATABASE_URL,
+    natsUrl: settings.NATS_URL,
+    dataDir: resolve(settings.TRIBUTARY_DATA_DIR),
+    host: settings.TRIBUTARY_HOST,
+    port: settings.TRIBUTARY_PORT,
+    publicOrigin,
+    roles: new Set(settings.TRIBUTARY_ROLES),
+    vaultKeys: settings.TRIBUTARY_VAULT_KEYS,
+    sessionSecret: settings.TRIBUTARY_SESSION_SECRET,
+    serviceKeys: settings.TRIBUTARY_SERVICE_KEYS,
+    organizationId: settings.TRIBUTARY_ORGANIZATION,
+    oidc: oidc(settings),
+    oauthClients: integrations.flatMap((integration) => oauthClient(integration, env)),
+    sandbox: sandbox ? { firstPort: settings.TRIBUTARY_SANDBOX_PORT } : undefined,
+    logLevel: settings.LOG_LEVEL ?? (embedded ? "warn" : "info"),
+  };
+}
+
+const isLoopback = (host: string): boolean => host === "localhost" || host === "::1" || host.startsWith("127.");
+
+function oidc(settings: z.output<typeof Environment>): Config["oidc"] {
+  const {
+    TRIBUTARY_OIDC_ISSUER: issuer,
+    TRIBUTARY_OIDC_CLIENT_ID: clientId,
+    TRIBUTARY_OIDC_CLIENT_SECRET: clientSecret,
+  } = settings;
+  if (issuer === undefined && clientId === undefined && clientSecret === undefined) return undefined;
+  if (issuer === undefined || clientId === undefined || clientSecret === undefined)
+    throw new ConfigError(
+      "sign-in needs TRIBUTARY_OIDC_ISSUER, TRIBUTARY_OIDC_CLIENT_ID and TRIBUTARY_OIDC_CLIENT_SECRET together",
+    );
+  return { issuer, clientId, clientSecret };
+}
+
+/** `TRIBUTARY_OAUTH_<INTEGRATION>_CLIENT_ID` and `…_CLIENT_SECRET`, with `-` as `_`. */
+function oauthClient(integration: string, env: Readonly<Record<string, string | undefined>>): OAuthClientConfig[] {
+  const prefix = `TRIBUTARY_OAUTH_${integration.toUpperCase().replaceAll("-", "_")}`;
+  const clientId = env[`${prefix}_CLIENT_ID`];
+  const clientSecret = env[`${prefix}_CLIENT_SECRET`];
+  if (!clientId && !clientSecret) return [];
+  if (!clientId || !clientSecret) throw new ConfigError(`${prefix}_CLIENT_ID and ${prefix}_CLIENT_SECRET go together`);
+  return [{ integration, clientId, clientSecret }];
+}

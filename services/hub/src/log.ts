@@ -1,0 +1,64 @@
+import type { Log } from "@tributary/integrations";
+import { pino } from "pino";
+
+/** Fields that may appear in the log: ids, codes, counts, times. Anything else is dropped, so that nothing leaks by habit. */
+const ALLOWED = new Set([
+  "action",
+  "claimed",
+  "code",
+  "connection",
+  "connector",
+  "consumer",
+  "context",
+  "correlationId",
+  "count",
+  "error",
+  "event",
+  "events",
+  "failures",
+  "integration",
+  "lag",
+  "method",
+  "ms",
+  "organization",
+  "origin",
+  "outcome",
+  "path",
+  "port",
+  "reason",
+  "receipt",
+  "roles",
+  "run",
+  "sequence",
+  "setting",
+  "signal",
+  "status",
+  "stream",
+  "version",
+]);
+const TEXT_MAX = 200;
+
+/** JSON lines on standard error. */
+export function createLog(level: string): Log & { debug: Log["info"] } {
+  const logger = pino(
+    { level, base: null, timestamp: pino.stdTimeFunctions.isoTime },
+    pino.destination({ dest: 2, sync: true }),
+  );
+  const write =
+    (method: "debug" | "info" | "warn" | "error") =>
+    (fields: Readonly<Record<string, unknown>>, message: string): void =>
+      logger[method](allowed(fields), message);
+  return { debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error") };
+}
+
+const allowed = (fields: Readonly<Record<string, unknown>>): Record<string, unknown> =>
+  Object.fromEntries(
+    Object.entries(fields).flatMap(([name, value]) =>
+      ALLOWED.has(name) && isPlain(value) ? [[name, cut(value)]] : [],
+    ),
+  );
+
+const isPlain = (value: unknown): value is string | number | boolean | bigint =>
+  ["string", "number", "boolean", "bigint"].includes(typeof value);
+const cut = (value: string | number | boolean | bigint): string | number | boolean =>
+  typeof value === "string" ? value.slice(0, TEXT_MAX) : typeof value === "bigint" ? value.toString() : value;
