@@ -1,0 +1,400 @@
+import { gzipSync } from "node:zlib";
+import { type Database, openPglite, run } from "@tributary/db";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import type { Vault } from "./vault.ts";
+import { CLIENT, type FakeProvider, json, reset, startFakeProvider } from "./testing/fake-provider.ts";
+import { type Harness, HOST, ME, SCOPE, SPEC, startHarness } from "./testing/harness.ts";
+
+let database: Database;
+let provider: FakeProvider;
+let harness: Harness;
+let vault: Vault;
+beforeAll(async () => {
+  database = await openPglite();
+  provider = await startFakeProvider();
+  harness = await startHarness(database, provider);
+  vault = await harness.another({ limits: { requestMs: 1500, responseBytesMax: 1024 * 1024 } });
+});
+afterAll(async () => {
+  harness.stop();
+  await provider.stop();
+  await database.close();
+});
+beforeEach(async () => {
+  await run(database.query, "DELETE FROM vault.credential_grant");
+  await run(database.query, "DELETE FROM vault.access_log");
+  provider.routes.clear();
+  provider.tokenFaults.length = 0;
+  provider.revocationFaults.length = 0;
+  provider.forgetRefresh();
+  Object.assign(provider.settings, { rotate: true, graceUses: 0, expiresIn: 3600, holdMs: 0 });
+  harness.clock.now = new Date("2026-11-21T10:00:00Z");
+  await harness.link();
+  for (const list of [provider.tokenRequests, provider.apiRequests, provider.revocations]) list.length = 0;
+});
+
+const open = (change = {}) => vault.open(SCOPE, harness.use(change));
+const audited = async () => (await run(database.query, "SELECT * FROM vault.access_log")).length;
+const newest = (kind: string) => provider.issued.findLast((token) => token.startsWith(`canary-${kind}`)) ?? "";
+
+describe("a request", () => {
+  it("carries the credential, and what the connector said", async () => {
+    const headers = { "x-request": "1", Authorization: "Bearer mine", Cookie: "a=b", Host: "evil.example.com" };
+    const response = await open().fetch(ME, { method: "POST", headers, query: { q: "a b" }, json: { done: true } });
+    expect(response.status).toBe(200);
+    expect(await response.json()).toEqual({ me: "person@example.com" });
+    expect(provider.apiRequests).toEqual([
+      { path: "/v1/me?q=a+b", method: "POST", authorization: `Bearer ${newest("at")}`, body: '{"done":true}' },
+    ]);
+  });
+
+  it("can carry it in the query", async () => {
+    provider.routes.set("/v1/me", (_, response) => json(200, {})(response));
+    const spec = { ...SPEC, attach: { in: "query", name: "token", secret: "access_token" } as const };
+    await open({ spec }).fetch(ME, { query: { token: "mine" } });
+    expect(provider.apiRequests[0]?.path).toBe(`/v1/me?token=${newest("at")}`);
+  });
+
+  const refused = [
+    "https://other.example.com/v1/me",
+    "https://provider.example.com:8443/v1/me",
+    "https://provider.example.com./v1/me",
+    "https://person@provider.example.com/v1/me",
+    "http://provider.example.com/v1/me",
+    "https://provider.example.com@evil.example.com/",
+    "file:///etc/passwd",
+    "nonsense",
+  ];
+  it.each(refused)("to %s is refused, with nothing opened or sent", async (url) => {
+    await expect(open().fetch(url)).rejects.toMatchObject({ code: "url_not_allowed" });
+    expect(provider.apiRequests).toHaveLength(0);
+    expect(await audited()).toBe(0);
+  });
+
+  it("inside a transaction is a programmer's error", async () => {
+    await expect(database.transaction(() => open().fetch(ME))).rejects.toThrow("inside a database transaction");
+  });
+
+  it("of a credential that is gone, or somebody else's, is refused", async () => {
+    const session = open();
+    await session.fetch(ME);
+    for (const change of [
+      { organizationId: "globex" },
+      { integration: "calendar" },
+      { owner: { kind: "organization", id: "user-1" } as const },
+      { owner: { kind: "user", id: "user-2" } as const },
+      { credentialId: "credential-2" },
+    ])
+      await expect(vault.open({ ...SCOPE, ...change }, harness.use()).fetch(ME)).rejects.toMatchObject({
+        code: "credential_missing",
+      });
+    await vault.forget(SCOPE);
+    await expect(session.fetch(ME)).rejects.toMatchObject({ code: "credential_missing" });
+    expect(provider.apiRequests).toHaveLength(1);
+  });
+
+  it("of a row that was moved to another owner in the database does not open", async () => {
+    await run(database.query, "UPDATE vault.credential_grant SET owner_id = 'user-2'");
+    const scope = { ...SCOPE, owner: { kind: "user", id: "user-2" } as const };
+    await expect(vault.open(scope, harness.use()).fetch(ME)).rejects.toMatchObject({
+      code: "credential_integrity_error",
+    });
+    expect(provider.apiRequests).toHaveLength(0);
+  });
+});
+
+describe("the audit", () => {
+  it("has one row a session, however many requests", async () => {
+    const session = open({ purpose: "action", correlationId: "run-7" });
+    await Promise.all([session.fetch(ME), session.fetch(ME)]);
+    await session.fetch(ME);
+    expect(
+      await run(database.query, "SELECT organization_id, credential_id, purpose, correlation_id FROM vault.access_log"),
+    ).toEqual([{ organization_id: "acme", credential_id: "credential-1", purpose: "action", correlation_id: "run-7" }]);
+  });
+
+  it("that cannot be written stops the request, and is tried again by the next", async () => {
+    const session = open();
+    await run(database.query, "ALTER TABLE vault.access_log RENAME TO away");
+    await expect(session.fetch(ME)).rejects.toMatchObject({ code: "audit_unavailable" });
+    await run(database.query, "ALTER TABLE vault.away RENAME TO access_log");
+    expect(provider.apiRequests).toHaveLength(0);
+    expect((await session.fetch(ME)).status).toBe(200);
+    expect(await audited()).toBe(1);
+  });
+});
+
+describe("an answer", () => {
+  it("may redirect within its origin, three times", async () => {
+    for (const [from, to] of [
+      ["a", "b"],
+      ["b", "c"],
+      ["c", "me"],
+      ["z", "a"],
+    ] as const)
+      provider.routes.set(`/v1/${from}`, (_, response) => response.writeHead(307, { location: `/v1/${to}` }).end());
+    const response = await open().fetch(`https://${HOST}/v1/a`, { method: "POST", form: { a: "1" } });
+    expect(response.status).toBe(200);
+    expect(provider.apiRequests.map(({ path, method, body }) => `${method} ${path} ${body}`)).toEqual([
+      "POST /v1/a a=1",
+      "POST /v1/b a=1",
+      "POST /v1/c a=1",
+      "POST /v1/me a=1",
+    ]);
+    await expect(open().fetch(`https://${HOST}/v1/z`)).rejects.toMatchObject({ code: "url_not_allowed" });
+  });
+
+  it("that redirects after a POST with 303 is fetched without its body", async () => {
+    provider.routes.set("/v1/a", (_, response) => response.writeHead(303, { location: ME }).end());
+    await open().fetch(`https://${HOST}/v1/a`, { method: "POST", form: { a: "1" } });
+    expect(provider.apiRequests[1]).toMatchObject({ method: "GET", path: "/v1/me", body: "" });
+  });
+
+  it.each([
+    "https://evil.example.com/",
+    "//evil.example.com/",
+    "http://127.0.0.1:1/",
+    "https://x@provider.example.com/",
+    "file:///etc/passwd",
+  ])("that redirects to %s is refused, and the credential stays here", async (location) => {
+    const other = await startFakeProvider();
+    provider.routes.set("/v1/a", (_, response) =>
+      response.writeHead(302, { location: location.replace("http://127.0.0.1:1", other.origin) }).end(),
+    );
+    await expect(open().fetch(`https://${HOST}/v1/a`)).rejects.toMatchObject({ code: "url_not_allowed" });
+    expect(other.apiRequests).toHaveLength(0);
+    await other.stop();
+  });
+
+  it("is cut off at its size, unpacked", async () => {
+    const exact = Buffer.alloc(1024 * 1024);
+    const bomb = gzipSync(Buffer.alloc(64 * 1024 * 1024));
+    provider.routes.set("/v1/exact", (_, response) => response.end(exact));
+    provider.routes.set("/v1/over", (_, response) => response.end(Buffer.alloc(exact.length + 1)));
+    provider.routes.set("/v1/bomb", (_, response) => response.writeHead(200, { "content-encoding": "gzip" }).end(bomb));
+    expect((await (await open().fetch(`https://${HOST}/v1/exact`)).arrayBuffer()).byteLength).toBe(exact.length);
+    for (const path of ["over", "bomb"])
+      await expect(open().fetch(`https://${HOST}/v1/${path}`)).rejects.toMatchObject({ code: "response_too_large" });
+  });
+
+  it("that was compressed arrives as text, without the headers of the wire", async () => {
+    provider.routes.set("/v1/zip", (_, response) => {
+      response
+        .writeHead(200, { "content-encoding": "gzip", "content-type": "text/plain", "set-cookie": "a=b", etag: "1" })
+        .end(gzipSync("hello"));
+    });
+    const response = await open().fetch(`https://${HOST}/v1/zip`);
+    expect(await response.text()).toBe("hello");
+    expect([...response.headers.keys()].toSorted()).toEqual(expect.arrayContaining(["content-type", "etag"]));
+    expect(response.headers.has("content-encoding") || response.headers.has("set-cookie")).toBe(false);
+  });
+
+  it.each([204, 304, 404, 429, 500])("with status %i is the connector's to judge", async (status) => {
+    provider.routes.set("/v1/a", (_, response) => response.writeHead(status, { "retry-after": "7" }).end());
+    const response = await open().fetch(`https://${HOST}/v1/a`);
+    expect([response.status, response.headers.get("retry-after")]).toEqual([status, "7"]);
+  });
+
+  it("that never comes, or drips, ends with the deadline", async () => {
+    provider.routes.set("/v1/never", () => {});
+    provider.routes.set("/v1/drip", (_, response) => {
+      const timer = setInterval(() => response.write("."), 50);
+      response.on("close", () => clearInterval(timer));
+    });
+    await Promise.all(
+      ["never", "drip"].map((path) =>
+        expect(open().fetch(`https://${HOST}/v1/${path}`)).rejects.toMatchObject({ code: "provider_unavailable" }),
+      ),
+    );
+  });
+
+  it("that breaks off is no answer", async () => {
+    provider.routes.set("/v1/a", (_, response) => {
+      response.writeHead(200, { "content-length": "100" });
+      response.write("half");
+      setTimeout(() => reset(response), 20);
+    });
+    await expect(open().fetch(`https://${HOST}/v1/a`)).rejects.toMatchObject({ code: "provider_unavailable" });
+  });
+
+  it("is not waited for once the caller gives up", async () => {
+    provider.routes.set("/v1/never", () => {});
+    const controller = new AbortController();
+    const pending = open({ signal: controller.signal }).fetch(`https://${HOST}/v1/never`);
+    setTimeout(() => controller.abort(new Error("shutting down")), 50);
+    await expect(pending).rejects.toThrow("shutting down");
+    await expect(open({ signal: controller.signal }).fetch(ME)).rejects.toThrow("shutting down");
+  });
+});
+
+describe("a renewal", () => {
+  it("happens once for eight sessions that are refused together", async () => {
+    provider.expireAccess();
+    provider.settings.holdMs = 50;
+    const responses = await Promise.all(Array.from({ length: 8 }, () => open().fetch(ME)));
+    expect(responses.map(({ status }) => status)).toEqual(Array(8).fill(200));
+    expect(provider.tokenRequests).toHaveLength(1);
+  });
+
+  it("happens before the request when the credential is known to have expired", async () => {
+    harness.clock.now = new Date("2026-11-21T11:00:00Z");
+    expect((await open().fetch(ME)).status).toBe(200);
+    expect([provider.tokenRequests.length, provider.apiRequests.length]).toEqual([1, 1]);
+  });
+
+  it("keeps the ids of secrets, and the refresh token when the answer has none", async () => {
+    const before = await vault.describe(SCOPE);
+    provider.settings.rotate = false;
+    for (let round = 0; round < 3; round++) {
+      provider.expireAccess();
+      expect((await open().fetch(ME)).status).toBe(200);
+    }
+    expect((await vault.describe(SCOPE))?.secretIds).toEqual(before?.secretIds);
+    expect(new Set(provider.tokenRequests.map((params) => params.get("refresh_token"))).size).toBe(1);
+    expect(await run(database.query, "SELECT field, revision FROM vault.secret ORDER BY 1, 2")).toEqual([
+      { field: "access_token", revision: 4n },
+      { field: "refresh_token", revision: 3n },
+      { field: "refresh_token", revision: 4n },
+    ]);
+  });
+
+  it("that does not help leaves the 401 to the connector", async () => {
+    provider.routes.set("/v1/me", (_, response) => json(401, {})(response));
+    expect((await open().fetch(ME)).status).toBe(401);
+    expect([provider.tokenRequests.length, provider.apiRequests.length]).toEqual([1, 2]);
+  });
+
+  it("is impossible without a refresh token", async () => {
+    await run(database.query, "UPDATE vault.credential_grant SET secret_ids = secret_ids - 'refresh_token'");
+    provider.expireAccess();
+    expect((await open().fetch(ME)).status).toBe(401);
+    expect(provider.tokenRequests).toHaveLength(0);
+  });
+
+  it("that the provider refuses asks for consent again", async () => {
+    provider.expireAccess();
+    provider.forgetRefresh();
+    await expect(open().fetch(ME)).rejects.toMatchObject({ code: "reauth_required", detail: "invalid_grant" });
+    expect(provider.tokenRequests).toHaveLength(1);
+  });
+
+  it.each([
+    ["503", json(503, {}), "provider_unavailable", 1],
+    ["429", json(429, { error: "slow_down" }), "provider_unavailable", 1],
+    ["invalid_request", json(400, { error: "invalid_request" }), "provider_unavailable", 1],
+    ["invalid_client", json(401, { error: "invalid_client" }), "oauth_client_invalid", 1],
+  ] as const)("answered with %s expires nothing", async (_, answer, code, requests) => {
+    provider.expireAccess();
+    provider.tokenFaults.push({ answer });
+    await expect(open().fetch(ME)).rejects.toMatchObject({ code });
+    expect(provider.tokenRequests).toHaveLength(requests);
+    expect((await open().fetch(ME)).status).toBe(200);
+  });
+
+  it("whose answer is lost is sent once more with the old token", async () => {
+    provider.expireAccess();
+    provider.settings.graceUses = 1;
+    provider.tokenFaults.push({ late: true, answer: reset });
+    expect((await open().fetch(ME)).status).toBe(200);
+    expect(new Set(provider.tokenRequests.map((params) => params.get("refresh_token"))).size).toBe(1);
+    expect(provider.tokenRequests).toHaveLength(2);
+  });
+
+  it("whose answer is lost at a provider without grace ends, and does not loop", async () => {
+    provider.expireAccess();
+    provider.tokenFaults.push({ late: true, answer: reset });
+    await expect(open().fetch(ME)).rejects.toMatchObject({ code: "reauth_required" });
+    expect(provider.tokenRequests).toHaveLength(2);
+  });
+
+  it("that gets no answer twice is left as it was, and then tried once a request", async () => {
+    provider.expireAccess();
+    for (let fault = 0; fault < 3; fault++) provider.tokenFaults.push({ answer: reset });
+    await expect(open().fetch(ME)).rejects.toMatchObject({ code: "provider_unavailable" });
+    expect(provider.tokenRequests).toHaveLength(2);
+    await expect(open().fetch(ME)).rejects.toMatchObject({ code: "provider_unavailable" });
+    expect(provider.tokenRequests).toHaveLength(3);
+    expect((await open().fetch(ME)).status).toBe(200);
+  });
+
+  it("falls back to the token before, when the provider has lost its last rotation", async () => {
+    const first = newest("rt");
+    provider.expireAccess();
+    provider.settings.graceUses = 1;
+    await open().fetch(ME);
+    provider.expireAccess();
+    provider.tokenFaults.push({ answer: json(400, { error: "invalid_grant" }) });
+    expect((await open().fetch(ME)).status).toBe(200);
+    expect(provider.tokenRequests.at(-1)?.get("refresh_token")).toBe(first);
+  });
+
+  it("goes on when its caller gives up, so that no rotated token is lost", async () => {
+    provider.expireAccess();
+    provider.settings.holdMs = 200;
+    const controller = new AbortController();
+    const pending = open({ signal: controller.signal }).fetch(ME);
+    setTimeout(() => controller.abort(new Error("enough")), 100);
+    await expect(pending).rejects.toThrow("enough");
+    expect((await open().fetch(ME)).status).toBe(200);
+    expect(provider.tokenRequests).toHaveLength(1);
+  });
+
+  it("takes over from a process that died holding the lease", async () => {
+    provider.expireAccess();
+    await run(
+      database.query,
+      "UPDATE vault.credential_grant SET lease_token = 1, lease_until = now() + interval '300 milliseconds', intent_at = now()",
+    );
+    expect((await open().fetch(ME)).status).toBe(200);
+    expect(provider.tokenRequests).toHaveLength(1);
+  });
+});
+
+describe("a revocation", () => {
+  it("withdraws the refresh token first", async () => {
+    expect(await open({ purpose: "revoke" }).revoke()).toBe("revoked");
+    expect(provider.revocations.map((params) => Object.fromEntries(params))).toEqual([
+      { token: newest("rt"), token_type_hint: "refresh_token" },
+      { token: newest("at"), token_type_hint: "access_token" },
+    ]);
+    expect(await audited()).toBe(1);
+  });
+
+  it.each([
+    ["204", (response: Parameters<typeof reset>[0]) => void response.writeHead(204).end()],
+    ["400 invalid_token", json(400, { error: "invalid_token" })],
+  ])("counts %s as done", async (_, answer) => {
+    provider.revocationFaults.push({ answer }, { answer });
+    expect(await open().revoke()).toBe("revoked");
+  });
+
+  it.each([
+    ["503", json(503, {}), "provider_unavailable"],
+    ["no answer", reset, "provider_unavailable"],
+    ["invalid_client", json(401, { error: "invalid_client" }), "oauth_client_invalid"],
+  ])("with %s is not done", async (_, answer, code) => {
+    provider.revocationFaults.push({ answer });
+    await expect(open().revoke()).rejects.toMatchObject({ code });
+  });
+
+  it("can be a request of the provider's own, with secrets in place", async () => {
+    provider.routes.set("/v1/revoke", (_, response) => response.writeHead(204).end());
+    const revocation = {
+      method: "POST",
+      url: `https://${HOST}/v1/revoke`,
+      basic: "client",
+      json: { token: { secret: "access_token" }, token_type_hint: "access_token" },
+    } as const;
+    expect(await open({ spec: { ...SPEC, revocation } }).revoke()).toBe("revoked");
+    expect(provider.apiRequests[0]).toMatchObject({
+      body: JSON.stringify({ token: newest("at"), token_type_hint: "access_token" }),
+      authorization: `Basic ${Buffer.from(`${CLIENT.clientId}:${CLIENT.clientSecret}`).toString("base64")}`,
+    });
+  });
+
+  it("is unsupported when the connector declares none", async () => {
+    const { revocation: _, ...spec } = SPEC;
+    expect(await open({ spec }).revoke()).toBe("unsupported");
+    expect(await audited()).toBe(0);
+  });
+});

@@ -1,0 +1,37 @@
+/** The closed set of codes; the code also begins the message, because many tools show only that. */
+export type VaultErrorCode =
+  | "oauth_state_invalid"
+  | "oauth_session_mismatch"
+  | "oauth_issuer_mismatch"
+  | "oauth_denied"
+  | "oauth_provider_error"
+  | "oauth_exchange_rejected"
+  | "oauth_client_invalid"
+  | "provider_unavailable"
+  | "reauth_required"
+  | "url_not_allowed"
+  | "response_too_large"
+  | "credential_missing"
+  | "credential_integrity_error"
+  | "audit_unavailable"
+  | "key_missing"
+  | "key_invalid"
+  | "public_key_untrusted";
+
+/**
+ * What the vault says when it refuses. Carries a code, a sentence and, where the provider named one, its own error
+ * code; never a secret, a body, a URL with a query, or the error of a library that might hold one.
+ */
+export class VaultError extends Error {
+  readonly code: VaultErrorCode;
+  /** The provider's error code (RFC 6749 §4.1.2.1, §5.2), cut to `[a-z0-9_.-]{1,64}`. */
+  readonly detail: string | undefined;
+  constructor(code: VaultErrorCode, message: string, detail?: string) {
+    super(`${code}: ${message}`);
+    this.code = code;
+    this.detail = detail;
+  }
+  override get name(): string {
+    return "VaultError";
+  }
+}

@@ -1,0 +1,45 @@
+import type { Database } from "@tributary/db";
+import type { OAuth2Spec } from "@tributary/sdk";
+import { VaultError } from "./errors.ts";
+import type { KeyRing } from "./keys.ts";
+import type { OAuthClient, Party } from "./oauth.ts";
+import type { Outbound } from "./outbound.ts";
+
+/** What the vault's functions share; made once, by `openVault`. */
+export interface VaultParts {
+  readonly database: Database;
+  readonly ring: KeyRing;
+  readonly outbound: Outbound;
+  readonly clients: readonly OAuthClient[];
+  /** Where browsers reach this hub: "https://tributary.example.com". */
+  readonly publicOrigin: string;
+  readonly limits: VaultLimits;
+  readonly now: () => Date;
+  readonly randomUUID: () => string;
+  /** Renewals under way in this process, by credential and generation. */
+  readonly renewals: Map<string, Promise<"renewed" | "impossible">>;
+}
+
+export interface VaultLimits {
+  /** One request of a session with everything it takes: renewal, redirects, the answer's body. ms. Default 30,000. */
+  readonly requestMs: number;
+  /** One request to a provider's token or revocation endpoint, ms. Default 10,000. */
+  readonly tokenRequestMs: number;
+  /** Bytes of an answer after decompression. Default 16 MiB. */
+  readonly responseBytesMax: number;
+}
+
+/** @throws VaultError oauth_client_invalid when no client is configured. */
+export function partyOf(parts: VaultParts, integration: string, spec: OAuth2Spec): Party {
+  const client = parts.clients.find((candidate) => candidate.integration === integration);
+  if (client === undefined)
+    throw new VaultError("oauth_client_invalid", "no OAuth client is configured for the integration");
+  return {
+    spec,
+    client,
+    // One URI a client: an answer for one context cannot be played to another (RFC 9700 §4.4).
+    redirectUri: `${parts.publicOrigin}/api/integrations/oauth/callback/${encodeURIComponent(client.contextId)}`,
+    outbound: parts.outbound,
+    timeoutMs: parts.limits.tokenRequestMs,
+  };
+}

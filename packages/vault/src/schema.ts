@@ -1,0 +1,87 @@
+import { bigint, customType, integer, jsonb, pgSchema, text, timestamp, uuid } from "drizzle-orm/pg-core";
+
+/** Tables of the vault, as `migrations/` makes them. Nothing outside this package reads or writes them. */
+export const vaultSchema = pgSchema("vault");
+
+const bytea = customType<{ data: Uint8Array; driverData: Uint8Array }>({ dataType: () => "bytea" });
+const instant = (name: string) => timestamp(name, { withTimezone: true, precision: 6 });
+
+export const keyCheck = vaultSchema.table("key_check", {
+  keyId: text("key_id").primaryKey(),
+  checkValue: bytea("check_value").notNull(),
+});
+
+export const subjectKey = vaultSchema.table("subject_key", {
+  keyId: uuid("key_id").primaryKey(),
+  organizationId: text("organization_id").notNull(),
+  ownerKind: text("owner_kind").notNull(),
+  ownerId: text("owner_id").notNull(),
+  generation: integer("generation").notNull(),
+  publicKey: bytea("public_key").notNull(),
+  signature: bytea("signature").notNull(),
+  kekId: text("kek_id").notNull(),
+  nonce: bytea("nonce").notNull(),
+  wrapped: bytea("wrapped").notNull(),
+});
+
+export const credentialGrant = vaultSchema.table("credential_grant", {
+  organizationId: text("organization_id").notNull(),
+  credentialId: text("credential_id").notNull(),
+  integration: text("integration").notNull(),
+  ownerKind: text("owner_kind").notNull(),
+  ownerId: text("owner_id").notNull(),
+  generation: bigint("generation", { mode: "number" }).notNull(),
+  secretIds: jsonb("secret_ids").$type<Readonly<Record<string, string>>>().notNull(),
+  scopes: jsonb("scopes").$type<readonly string[]>().notNull(),
+  expiresAt: instant("expires_at"),
+  leaseToken: bigint("lease_token", { mode: "number" }).notNull().default(0),
+  leaseUntil: instant("lease_until"),
+  intentAt: instant("intent_at"),
+  createdAt: instant("created_at").notNull(),
+  acceptedAt: instant("accepted_at"),
+});
+
+export const secret = vaultSchema.table("secret", {
+  id: uuid("id").notNull(),
+  revision: bigint("revision", { mode: "number" }).notNull(),
+  organizationId: text("organization_id").notNull(),
+  credentialId: text("credential_id").notNull(),
+  field: text("field").notNull(),
+  alg: text("alg").notNull(),
+  keyId: uuid("key_id").notNull(),
+  nonce: bytea("nonce").notNull(),
+  ciphertext: bytea("ciphertext").notNull(),
+  sealed: bytea("sealed").notNull(),
+});
+
+export const flow = vaultSchema.table("flow", {
+  id: uuid("id").primaryKey(),
+  stateHash: bytea("state_hash").notNull(),
+  contextId: text("context_id").notNull(),
+  organizationId: text("organization_id").notNull(),
+  userId: text("user_id").notNull(),
+  sessionHash: text("session_hash").notNull(),
+  integration: text("integration").notNull(),
+  ownerKind: text("owner_kind").$type<"user" | "organization">().notNull(),
+  ownerId: text("owner_id").notNull(),
+  credentialId: text("credential_id").notNull(),
+  connectionId: text("connection_id").notNull(),
+  /** JSON as text: it is authenticated byte for byte. */
+  spec: text("spec").notNull(),
+  scopes: text("scopes").notNull(),
+  kekId: text("kek_id").notNull(),
+  nonce: bytea("nonce").notNull(),
+  verifier: bytea("verifier").notNull(),
+  expiresAt: instant("expires_at").notNull(),
+});
+
+export const accessLog = vaultSchema.table("access_log", {
+  at: instant("at").notNull().defaultNow(),
+  organizationId: text("organization_id").notNull(),
+  integration: text("integration").notNull(),
+  ownerKind: text("owner_kind").notNull(),
+  ownerId: text("owner_id").notNull(),
+  credentialId: text("credential_id").notNull(),
+  purpose: text("purpose").notNull(),
+  correlationId: text("correlation_id").notNull(),
+});
