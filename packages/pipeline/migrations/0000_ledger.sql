@@ -68,11 +68,11 @@ CREATE TABLE pipeline.consumer (
   created_at timestamptz NOT NULL,
   last_seen_at timestamptz NOT NULL,
   holder uuid,
-  until timestamptz,
+  until timestamptz NOT NULL,
   PRIMARY KEY (organization_id, name)
 );
 --> statement-breakpoint
-COMMENT ON TABLE pipeline.consumer IS 'Subscribers that read over HTTP, the types they last asked for, and the process that serves each now (a lease: two streams of one consumer would break the order). Kept until somebody deletes the consumer.';
+COMMENT ON TABLE pipeline.consumer IS 'Subscribers that read over HTTP, the types they last asked for, when they last showed a sign of life, and which stream serves each now (a lease: two streams of one consumer would break the order). Kept until somebody deletes the consumer.';
 --> statement-breakpoint
 CREATE TABLE pipeline.consumer_position (
   organization_id text NOT NULL,
@@ -80,8 +80,7 @@ CREATE TABLE pipeline.consumer_position (
   connection_id uuid NOT NULL,
   settled bigint NOT NULL,
   ahead bigint[] NOT NULL DEFAULT '{}',
-  PRIMARY KEY (organization_id, consumer, connection_id),
-  FOREIGN KEY (organization_id, consumer) REFERENCES pipeline.consumer (organization_id, name) ON DELETE CASCADE
+  PRIMARY KEY (organization_id, consumer, connection_id)
 ) WITH (fillfactor = 50);
 --> statement-breakpoint
 COMMENT ON TABLE pipeline.consumer_position IS 'How far a consumer has settled a connection without a gap, and the few sequences that were settled ahead of one by way of another process. Kept as long as the consumer.';

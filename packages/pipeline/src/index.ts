@@ -11,3 +11,15 @@ export {
 } from "./ledger.ts";
 export { migrations } from "./migrations.ts";
 export { dropExpiredPartitions, ensurePartitions, type RetentionOptions } from "./partitions.ts";
+export { createHandOff, type HandOff, type Wake } from "./hand-off.ts";
+export { SettlementRefused } from "./positions.ts";
+export {
+  ConsumerTaken,
+  createEventStream,
+  type EventStream,
+  type EventStreamOptions,
+  type Settlement,
+  type StreamedEvent,
+  type SubscribeOptions,
+  WINDOW_MAX,
+} from "./stream.ts";

@@ -1,0 +1,181 @@
+import type { Database } from "@tributary/db";
+import type { EventBatch } from "./append.ts";
+import { createBell } from "./bell.ts";
+import type { Wake } from "./hand-off.ts";
+import { createLane, type Lane } from "./lane.ts";
+import { eventsAfter, type LedgerEvent } from "./ledger.ts";
+import { type ConsumerKey, type PositionWriter, readPositions, unreadConnections } from "./positions.ts";
+
+/** Events of one connection read at a time, before another connection has its turn. */
+const READ_EVENTS = 200;
+/** Lanes kept while nothing is to be done in them, so that their next event needs no look-up. */
+const IDLE_LANES_MAX = 5_000;
+/** Connections that wait for their turn; past this the database is asked again instead. */
+const READY_MAX = 10_000;
+const PAGE = 500;
+/** The net under missed notifications. A look that takes long is repeated so seldom that it costs 1 % of the time. */
+const LOOK_EVERY_MS = 1_000;
+const LOOK_COST = 100;
+
+const FIRST_ID = "00000000-0000-0000-0000-000000000000";
+
+export interface ConsumerStreamOptions extends ConsumerKey {
+  readonly database: Database;
+  readonly positions: PositionWriter;
+  /** Full protobuf names; empty means every type. */
+  readonly types: readonly string[];
+  /** Events outstanding at most. */
+  readonly window: number;
+  readonly signal: AbortSignal;
+  /** Milliseconds that only ever grow. */
+  readonly clock: () => number;
+}
+
+/** One consumer's way through the ledger: what is ready to be read, and what is outstanding. Memory is bounded. */
+export interface ConsumerStream {
+  events(): AsyncGenerator<LedgerEvent>;
+  hear(wake: Wake): void;
+  /** @returns a promise of its durability, or undefined when the event is not outstanding here. */
+  settle(connectionId: string, sequence: bigint): Promise<void> | undefined;
+  /** Told by somebody who settled it in the database. */
+  settledElsewhere(connectionId: string, sequence: bigint): void;
+}
+
+export function createConsumerStream(options: ConsumerStreamOptions): ConsumerStream {
+  const { database, positions, types, window, signal, clock } = options;
+  const lanes = new Map<string, Lane>();
+  /** Connections with something to read, in the order of their turns. */
+  const ready = new Set<string>();
+  /** Read from memory and not yet given out. */
+  const inHand: LedgerEvent[] = [];
+  const bell = createBell();
+  const wanted = (type: string): boolean => types.length === 0 || types.includes(type);
+  let outstanding = 0;
+  /** Where the walk over all connections stands; undefined when it has ended. */
+  let walk: string | undefined = FIRST_ID;
+  let lookAt = 0;
+
+  signal.addEventListener("abort", () => bell.ring(), { once: true });
+
+  async function* events(): AsyncGenerator<LedgerEvent> {
+    while (!signal.aborted) {
+      const event = inHand.shift();
+      if (event !== undefined) yield event;
+      else if (outstanding < window && (ready.size > 0 || walk !== undefined)) await readOn();
+      else if (clock() >= lookAt) await look();
+      else await bell.wait(Math.max(1, lookAt - clock()));
+    }
+  }
+
+  async function readOn(): Promise<void> {
+    const [connectionId] = ready;
+    if (connectionId === undefined) return nextPage();
+    ready.delete(connectionId);
+    const lane = lanes.get(connectionId) ?? (await openLane(connectionId));
+    const limit = Math.min(READ_EVENTS, window - outstanding);
+    const steps = await eventsAfter(database.query, { ...options, connectionId }, lane.read, types, limit);
+    for (const { place, event } of steps) take(lane, place, event);
+    if (steps.length === limit) ready.add(connectionId);
+    if (lane.outstanding === 0) save(lane);
+    rest(lane);
+  }
+
+  function take(lane: Lane, place: Lane["read"], event: LedgerEvent | undefined): void {
+    if (!lane.step(place, event !== undefined) || event === undefined) return;
+    outstanding++;
+    inHand.push(event);
+  }
+
+  async function openLane(connectionId: string): Promise<Lane> {
+    // What was settled a moment ago may be on its way to the database.
+    await positions.flush();
+    const [stored] = await readPositions(database.query, options, [connectionId]);
+    const lane = createLane(connectionId, stored);
+    lanes.set(connectionId, lane);
+    return lane;
+  }
+
+  async function nextPage(): Promise<void> {
+    const started = clock();
+    const page = await unreadConnections(database.query, options, walk ?? FIRST_ID, PAGE);
+    for (const { connectionId, head } of page) {
+      const lane = lanes.get(connectionId);
+      if (lane === undefined || lane.read.sequence < head) ready.add(connectionId);
+    }
+    walk = page.length < PAGE ? undefined : page.at(-1)?.connectionId;
+    const now = clock();
+    lookAt = now + Math.max(LOOK_EVERY_MS, LOOK_COST * (now - started));
+  }
+
+  /** Asks the database for what notifications may have missed. */
+  async function look(): Promise<void> {
+    const held = [...lanes.values()].filter((lane) => lane.outstanding > 0).slice(0, PAGE);
+    const stored = await readPositions(
+      database.query,
+      options,
+      held.map((lane) => lane.connectionId),
+    );
+    for (const position of stored) outstanding -= lanes.get(position.connectionId)?.merge(position) ?? 0;
+    if (outstanding < window) await nextPage();
+    else lookAt = clock() + LOOK_EVERY_MS;
+  }
+
+  /** Positions are hints of where to resume: one that is lost costs a second reading, which passes over the same. */
+  function save(lane: Lane): void {
+    positions.write(options, lane.connectionId, lane.settled).catch(() => {});
+  }
+
+  /** Puts a lane last in the order of forgetting, and forgets the one that has been idle longest. */
+  function rest(lane: Lane): void {
+    lanes.delete(lane.connectionId);
+    lanes.set(lane.connectionId, lane);
+    if (lanes.size <= IDLE_LANES_MAX + window) return;
+    for (const [id, one] of lanes)
+      if (one.outstanding === 0 && !ready.has(id)) {
+        lanes.delete(id);
+        return;
+      }
+  }
+
+  function hearBatch(batch: EventBatch, firstSequence: bigint): void {
+    const lane = lanes.get(batch.connectionId);
+    const next = lane !== undefined && !ready.has(batch.connectionId) && lane.read.sequence === firstSequence - 1n;
+    if (!next || outstanding + batch.events.length > window) return wake(batch.connectionId);
+    batch.events.forEach((event, index) => {
+      const sequence = firstSequence + BigInt(index);
+      const { organizationId, connectionId, connector, backfill, traceparent } = batch;
+      const shared = { organizationId, connectionId, connector, backfill, traceparent, sequence };
+      take(lane, { ...lane.read, sequence }, wanted(event.type) ? { ...shared, ...event } : undefined);
+    });
+    if (lane.outstanding === 0) save(lane);
+  }
+
+  function wake(connectionId: string): void {
+    if (ready.size < READY_MAX) ready.add(connectionId);
+    else walk ??= FIRST_ID;
+  }
+
+  return {
+    events,
+    hear: (said) => {
+      if (said.kind === "unknown") walk ??= FIRST_ID;
+      else if (said.kind === "settled") lookAt = 0;
+      else if (said.kind === "batch") hearBatch(said.batch, said.firstSequence);
+      else wake(said.connectionId);
+      bell.ring();
+    },
+    settle: (connectionId, sequence) => {
+      const lane = lanes.get(connectionId);
+      if (lane === undefined) return undefined;
+      if (lane.settle(sequence)) {
+        outstanding--;
+        bell.ring();
+      } else if (sequence > lane.settled) return undefined;
+      return positions.write(options, connectionId, lane.settled);
+    },
+    settledElsewhere: (connectionId, sequence) => {
+      if (lanes.get(connectionId)?.settle(sequence) === true) outstanding--;
+      bell.ring();
+    },
+  };
+}

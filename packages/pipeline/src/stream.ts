@@ -1,0 +1,191 @@
+import { type Database, run } from "@tributary/db";
+import { setTimeout as sleep } from "node:timers/promises";
+import {
+  acquireConsumer,
+  releaseAllConsumers,
+  releaseConsumer,
+  RENEW_EVERY_MS,
+  renewConsumer,
+} from "./consumer-lease.ts";
+import { type ConsumerStream, createConsumerStream } from "./consumer-stream.ts";
+import type { HandOff } from "./hand-off.ts";
+import type { LedgerEvent } from "./ledger.ts";
+import { consumerKey, type ConsumerKey, createPositionWriter, settleStored } from "./positions.ts";
+
+export interface SubscribeOptions extends ConsumerKey {
+  /** Full protobuf names of the types wanted; empty means every type. */
+  readonly types: readonly string[];
+  /** Events outstanding at most, 1 to {@link WINDOW_MAX}. */
+  readonly window: number;
+  /** Ends the stream, without an error. */
+  readonly signal: AbortSignal;
+}
+
+/** An event on its way to a consumer. */
+export interface StreamedEvent extends LedgerEvent {
+  /** How often it was sent to this consumer, from 1, as far as this process remembers. */
+  readonly attempt: number;
+}
+
+export interface Settlement extends ConsumerKey {
+  readonly connectionId: string;
+  readonly sequence: bigint;
+  /** A dead letter is kept with its reason; for the order it is settled like any other. */
+  readonly outcome: "handled" | "dead_letter";
+  /** Why, for a dead letter; cut at 500 characters. */
+  readonly reason?: string;
+}
+
+/** The ledger as a stream: the embedded mode's broker, and the HTTP road's in both modes. */
+export interface EventStream {
+  /**
+   * Events in order within each connection, starting behind what the consumer has settled; a new consumer starts with
+   * the oldest that is retained. Stays open and carries what is committed. An event that is not settled is sent again
+   * after the next subscribe. One stream serves a consumer at a time: a second waits its turn.
+   * @throws ConsumerTaken when a newcomer took the consumer over, because this stream's subscriber was silent; RangeError.
+   */
+  subscribe(options: SubscribeOptions): AsyncGenerator<StreamedEvent>;
+  /**
+   * Settles one event; resolves when that is durable. Settling again changes nothing.
+   * @throws SettlementRefused when there is no such consumer or event.
+   */
+  settle(settlement: Settlement): Promise<void>;
+  /** Ends every stream and writes what is settled. */
+  stop(): Promise<void>;
+}
+
+export const WINDOW_MAX = 10_000;
+
+/** Another subscriber of the same name serves the consumer now. */
+export class ConsumerTaken extends Error {
+  readonly code = "consumer_taken";
+  constructor() {
+    super("consumer_taken: another subscriber of this name took over");
+  }
+}
+
+export interface EventStreamOptions {
+  readonly database: Database;
+  readonly handOff: HandOff;
+  /** Default: the process's monotonic clock, in milliseconds. */
+  readonly clock?: () => number;
+  readonly uuid?: () => string;
+}
+
+interface Served {
+  readonly stream: ConsumerStream;
+  /** How often each outstanding event was sent, by "<connection> <sequence>". */
+  readonly attempts: Map<string, number>;
+  alive: boolean;
+}
+
+/** Consumers whose attempts are remembered between two streams. */
+const REMEMBERED_MAX = 100;
+
+export async function createEventStream(options: EventStreamOptions): Promise<EventStream> {
+  const { database, handOff, clock = () => performance.now(), uuid = () => crypto.randomUUID() } = options;
+  const positions = createPositionWriter(database);
+  const served = new Map<string, Served>();
+  const remembered = new Map<string, Map<string, number>>();
+  const stopped = new AbortController();
+  if (database.engine === "pglite") await releaseAllConsumers(database);
+  const unsubscribe = handOff.subscribe((wake) => {
+    const organizationId =
+      wake.kind === "batch" ? wake.batch.organizationId : "organizationId" in wake && wake.organizationId;
+    for (const [key, { stream }] of served)
+      if (organizationId === false || key.startsWith(`${organizationId} `)) stream.hear(wake);
+  });
+
+  async function* subscribe(wish: SubscribeOptions): AsyncGenerator<StreamedEvent> {
+    if (!(wish.window >= 1 && wish.window <= WINDOW_MAX)) throw new RangeError(`a window is 1 to ${WINDOW_MAX}`);
+    const holder = uuid();
+    const over = new AbortController();
+    const signal = AbortSignal.any([wish.signal, stopped.signal, over.signal]);
+    if (!(await acquire(wish, holder, signal))) return;
+    const key = consumerKey(wish);
+    const stream = createConsumerStream({ ...wish, database, positions, clock, signal });
+    const attempts = remembered.get(key) ?? new Map<string, number>();
+    const entry: Served = { stream, attempts, alive: true };
+    served.set(key, entry);
+    const renewing = keep(wish, holder, entry, over, signal);
+    try {
+      for await (const event of stream.events()) {
+        const name = `${event.connectionId} ${event.sequence}`;
+        const attempt = (attempts.get(name) ?? 0) + 1;
+        attempts.set(name, attempt);
+        yield { ...event, attempt };
+      }
+      if (over.signal.aborted) throw over.signal.reason;
+    } finally {
+      over.abort();
+      await renewing;
+      if (served.get(key) === entry) served.delete(key);
+      remember(key, attempts);
+      await positions.flush().catch(() => {});
+      await releaseConsumer(database, wish, holder).catch(() => {});
+    }
+  }
+
+  /** Waits until nobody else serves the consumer. @returns false when the caller gave up first. */
+  async function acquire(wish: SubscribeOptions, holder: string, signal: AbortSignal): Promise<boolean> {
+    while (!signal.aborted) {
+      if (await acquireConsumer(database, wish, wish.types, holder)) return true;
+      await sleep(250, undefined, { signal }).catch(() => {});
+    }
+    return false;
+  }
+
+  /** Renews until the stream ends. A database that is away is not a lease lost: the next renewal tells. */
+  async function keep(wish: ConsumerKey, holder: string, entry: Served, over: AbortController, signal: AbortSignal) {
+    while (!signal.aborted) {
+      await sleep(RENEW_EVERY_MS, undefined, { signal }).catch(() => {});
+      if (signal.aborted) return;
+      const { alive } = entry;
+      entry.alive = false;
+      if (!(await renewConsumer(database, wish, holder, alive).catch(() => true))) over.abort(new ConsumerTaken());
+    }
+  }
+
+  function remember(key: string, attempts: Map<string, number>): void {
+    remembered.delete(key);
+    if (attempts.size > 0) remembered.set(key, attempts);
+    const [oldest] = remembered.keys();
+    if (remembered.size > REMEMBERED_MAX && oldest !== undefined) remembered.delete(oldest);
+  }
+
+  async function settle(settlement: Settlement): Promise<void> {
+    const { connectionId, sequence } = settlement;
+    if (settlement.outcome === "dead_letter") await keepDeadLetter(database, settlement);
+    const entry = served.get(consumerKey(settlement));
+    if (entry !== undefined) entry.alive = true;
+    entry?.attempts.delete(`${connectionId} ${sequence}`);
+    const here = entry?.stream.settle(connectionId, sequence);
+    if (here !== undefined) return here;
+    await positions.flush();
+    await settleStored(database, settlement, connectionId, sequence);
+    entry?.stream.settledElsewhere(connectionId, sequence);
+    handOff.settled(settlement.organizationId, settlement.consumer, connectionId);
+  }
+
+  return {
+    subscribe,
+    settle,
+    stop: async () => {
+      stopped.abort();
+      unsubscribe();
+      await positions.flush();
+    },
+  };
+}
+
+const KEEP_DEAD_LETTER = `
+INSERT INTO pipeline.dead_letter (organization_id, consumer, connection_id, sequence, event_id, type, reason, died_at)
+SELECT e.organization_id, c.name, e.connection_id, e.sequence, e.id, e.type, $5, now()
+FROM pipeline.event e JOIN pipeline.consumer c ON c.organization_id = e.organization_id AND c.name = $2
+WHERE e.organization_id = $1 AND e.connection_id = $3 AND e.sequence = $4
+ON CONFLICT DO NOTHING`;
+
+async function keepDeadLetter({ query }: Database, letter: Settlement): Promise<void> {
+  const { organizationId, consumer, connectionId, sequence, reason = "" } = letter;
+  await run(query, KEEP_DEAD_LETTER, [organizationId, consumer, connectionId, sequence, reason.slice(0, 500)]);
+}
