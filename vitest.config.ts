@@ -1,34 +1,20 @@
 import { defineConfig } from "vitest/config";
+import { TEST_PROJECTS } from "./tools/test-projects.ts";
 
-/**
- * The rooms of the test house. Each project is one row of DESIGN's time budget; `npm test` runs them one after the other
- * so that two cores are never shared by servers and a browser at once.
- */
-const project = (name: string, include: string[], options: Record<string, unknown> = {}) => ({
-  test: { name, include, environment: "node" as const, globalSetup: [], ...options },
-});
+const NEVER = ["**/node_modules/**", "**/dist/**"];
 
 export default defineConfig({
   test: {
-    projects: [
-      project("unit", ["packages/*/src/**/*.test.ts", "services/*/src/**/*.test.ts", "tools/**/*.test.ts"], {
-        exclude: ["**/*.{servers,browser,crash,story}.test.ts"],
-      }),
-      project("servers", ["{packages,services}/*/{src,test}/**/*.{servers,story}.test.ts"], {
-        testTimeout: 60_000,
+    projects: TEST_PROJECTS.map(({ name, include, exclude, oneByOne, testTimeoutMs }) => ({
+      test: {
+        name,
+        include: [...include],
+        exclude: [...NEVER, ...exclude],
+        environment: "node" as const,
+        testTimeout: testTimeoutMs,
         hookTimeout: 60_000,
-        fileParallelism: false,
-      }),
-      project("browser", ["{packages,services}/*/{src,test}/**/*.browser.test.ts"], {
-        testTimeout: 120_000,
-        hookTimeout: 60_000,
-        fileParallelism: false,
-      }),
-      project("crash", ["{packages,services}/*/{src,test}/**/*.crash.test.ts"], {
-        testTimeout: 300_000,
-        hookTimeout: 60_000,
-        fileParallelism: false,
-      }),
-    ],
+        fileParallelism: !oneByOne,
+      },
+    })),
   },
 });

@@ -11,6 +11,8 @@ export interface Finished {
 export interface CommandOptions {
   readonly cwd: string;
   readonly env?: Readonly<Record<string, string>>;
+  /** The program is ended when it takes longer. Default: no limit. */
+  readonly timeoutMs?: number;
 }
 
 /** Runs a program to its end and keeps what it printed. Never throws for a failing program; a missing one is code 127. */
@@ -32,13 +34,14 @@ export function command(program: string, args: readonly string[], options: Comma
   });
 }
 
-/** Runs a program that talks to the terminal itself; resolves with its exit code. */
+/** Runs a program that talks to the terminal itself; resolves with its exit code, 1 when a signal ended it. */
 export function attached(program: string, args: readonly string[], options: CommandOptions): Promise<number> {
   return new Promise((resolve) => {
     const child = spawn(program, args, {
       cwd: options.cwd,
       env: { ...process.env, ...options.env },
       stdio: ["ignore", "inherit", "inherit"],
+      timeout: options.timeoutMs,
     });
     child.on("error", (error) => {
       process.stderr.write(`${program}: ${error.message}\n`);

@@ -40,7 +40,7 @@ export function provideServers(): string {
     : `apt-get installed ${still.join(" ")}, but no usable version; PostgreSQL must be 15 or newer`;
 }
 
-/** @returns the last line of what apt-get said when it failed. */
+/** @returns what apt-get complained of, when it failed. */
 function apt(args: readonly string[]): string | undefined {
   const run = spawnSync("apt-get", ["-q", ...args], {
     encoding: "utf8",
@@ -51,7 +51,8 @@ function apt(args: readonly string[]): string | undefined {
   });
   if (run.status === 0) return undefined;
   const said = `${run.stdout ?? ""}\n${run.stderr ?? ""}`.split("\n").filter((line) => line.trim() !== "");
-  return said.at(-1) ?? run.error?.message ?? "no message";
+  const complaints = said.filter((line) => line.startsWith("E:"));
+  return complaints.length > 0 ? complaints.join(" ") : (said.at(-1) ?? run.error?.message ?? "no message");
 }
 
 /** Debian keeps PostgreSQL's programs off the path, one folder a version. */

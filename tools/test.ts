@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { attached } from "./command.ts";
 import { provideServers } from "./servers.ts";
+import { TEST_PROJECTS, type TestProject } from "./test-projects.ts";
 import { repositoryRoot as root } from "./tree.ts";
 
 interface Outcome {
@@ -28,26 +29,28 @@ interface Report {
 }
 
 const CHECKS = ["types", "lint", "boundaries", "contracts"];
-/** As in vitest.config.ts. `needs` is started by the tests themselves; here it only has to exist. */
-const PROJECTS: Readonly<Record<string, { readonly files: string; readonly needs: boolean }>> = {
-  unit: { files: "{packages,services}/*/src/**/*.test.ts", needs: false },
-  servers: { files: "{packages,services}/*/{src,test}/**/*.{servers,story}.test.ts", needs: true },
-  browser: { files: "{packages,services}/*/{src,test}/**/*.browser.test.ts", needs: true },
-  crash: { files: "{packages,services}/*/{src,test}/**/*.crash.test.ts", needs: true },
-};
+/** A project that hangs fails, long before whoever runs it gives up. */
+const PROJECT_LIMIT_MS = 20 * 60_000;
 
 const wanted = process.argv.slice(2);
-const named = wanted.filter((arg) => CHECKS.includes(arg) || arg in PROJECTS);
-const patterns = wanted.filter((arg) => !named.includes(arg));
-const checks = wanted.length === 0 ? CHECKS : CHECKS.filter((name) => named.includes(name));
-const projects = Object.keys(PROJECTS).filter((name) => (named.length === 0 ? true : named.includes(name)));
+const projectNames = TEST_PROJECTS.map((project) => project.name);
+const steps = wanted.filter((arg) => CHECKS.includes(arg) || projectNames.includes(arg));
+/** Handed on to vitest: parts of paths, and its own options such as `-t <name>`. */
+const patterns = wanted.filter((arg) => !steps.includes(arg));
+const checks = wanted.length === 0 ? CHECKS : CHECKS.filter((name) => steps.includes(name));
+const projects = TEST_PROJECTS.filter(({ name }) => {
+  const anyNamed = steps.some((each) => projectNames.includes(each));
+  return anyNamed ? steps.includes(name) : wanted.length === 0 || patterns.length > 0;
+});
 const scratch = mkdtempSync(join(tmpdir(), "tributary-test-"));
 const outcomes: Outcome[] = [];
-const missing = new Map<string, string>();
+/** What provideServers said; asked once. */
+let missing: string | undefined;
 
 try {
   for (const name of checks) await step(`check:${name}`, () => runCheck(name));
-  for (const name of projects) await step(name, () => runProject(name));
+  for (const project of projects)
+    if (patterns.length === 0 || matching(project).length > 0) await step(project.name, () => runProject(project));
 } finally {
   rmSync(scratch, { recursive: true, force: true });
 }
@@ -65,17 +68,24 @@ async function runCheck(name: string): Promise<Verdict> {
   return { ok: code === 0, passed: 0, failed: 0, note: code === 0 ? "" : "see above" };
 }
 
-async function runProject(name: string): Promise<Verdict> {
-  const { files = "", needs = false } = PROJECTS[name] ?? {};
-  const present = globSync(files, { cwd: root }).length;
+/** The project's files that the patterns choose, as vitest does: a pattern is a part of the path. */
+function matching({ include, exclude }: TestProject): string[] {
+  const files = globSync([...include], { cwd: root, exclude: ["**/node_modules/**", ...exclude] });
+  const paths = patterns.filter((arg) => !arg.startsWith("-"));
+  // An option's value looks like a path and matches nothing; then vitest decides.
+  const options = paths.length < patterns.length;
+  return options || paths.length === 0 ? files : files.filter((file) => paths.some((path) => file.includes(path)));
+}
+
+async function runProject(project: TestProject): Promise<Verdict> {
+  const { name } = project;
   const selected = patterns.length > 0;
-  if (present === 0) return { ok: true, passed: 0, failed: 0, note: "no such files" };
-  if (needs) {
-    const problem = missing.get("servers") ?? provideServers();
-    missing.set("servers", problem);
-    if (problem !== "") {
-      process.stdout.write(`${problem}\n`);
-      return { ok: false, passed: 0, failed: 1, note: problem };
+  if (matching(project).length === 0) return { ok: true, passed: 0, failed: 0, note: "no such files" };
+  if (project.needsServers) {
+    missing ??= provideServers();
+    if (missing !== "") {
+      process.stdout.write(`${missing}\n`);
+      return { ok: false, passed: 0, failed: 1, note: missing };
     }
   }
   const file = join(scratch, `${name}.json`);
@@ -93,7 +103,7 @@ async function runProject(name: string): Promise<Verdict> {
       ...patterns,
     ],
     // Without a terminal the reporter prints one line a file, and details for what failed.
-    { cwd: root, env: { NO_COLOR: process.stdout.isTTY ? "" : "1" } },
+    { cwd: root, env: process.stdout.isTTY ? {} : { NO_COLOR: "1" }, timeoutMs: PROJECT_LIMIT_MS },
   );
   return judge(code, file, selected);
 }
@@ -109,7 +119,8 @@ function judge(code: number, file: string, selected: boolean): Verdict {
   const ran = report.numPassedTests + report.numFailedTests;
   const problems = [
     ...(ran === 0 && !selected ? ["no test ran although there are files"] : []),
-    ...(left > 0 && !selected ? [`${left} left out`] : []),
+    // `-t <name>` leaves out on purpose.
+    ...(left > 0 && !patterns.some((arg) => arg.startsWith("-")) ? [`${left} left out`] : []),
     ...(code !== 0 && report.numFailedTests === 0 ? ["failed outside a test"] : []),
   ];
   const failed = report.numFailedTests + problems.length;
@@ -133,8 +144,9 @@ function summary(): void {
   }
   const passed = outcomes.reduce((sum, outcome) => sum + outcome.passed, 0);
   const failed = outcomes.reduce((sum, outcome) => sum + outcome.failed, 0);
+  const nothing = patterns.length > 0 && passed + failed === 0;
+  if (nothing) process.stdout.write(`no test matches ${patterns.join(" ")}\n`);
+  // The last line, in this form whatever happened: programs read it.
   process.stdout.write(`Tests: ${passed} passed, ${failed} failed\n`);
-  const nothing = wanted.length > 0 && patterns.length > 0 && passed + failed === 0;
-  if (nothing) process.stderr.write(`no test matches ${patterns.join(" ")}\n`);
   process.exitCode = outcomes.every((outcome) => outcome.ok) && !nothing ? 0 : 1;
 }

@@ -1,50 +1,58 @@
 import { create, type DescField, type DescMessage, type Message, ScalarType } from "@bufbuild/protobuf";
 import { reflect, type ReflectMessage } from "@bufbuild/protobuf/reflect";
 
-/** A message inside itself is filled this deep and left empty below. */
-const DEPTH_MAX = 4;
+/** A type that holds itself is filled this often on the way down and left empty below. */
+const RECURSION_MAX = 2;
 
 /**
- * A message with every field set to a value that is not its default and that follows from the field's number alone, so
- * that the same contract always gives the same bytes. Of a oneof the last member wins.
+ * A message with every field set to a value that is not its default and that follows from the field's number and name
+ * alone, so that the same contract always gives the same bytes. Of a oneof the last member wins.
  */
 export function filledMessage(schema: DescMessage): Message {
-  return fill(reflect(schema, create(schema)), 1).message;
+  return fill(reflect(schema, create(schema)), []).message;
 }
 
-function fill(message: ReflectMessage, depth: number): ReflectMessage {
-  // Well-known types mean something: a Timestamp filled blindly would lie outside its range.
-  if (message.desc.typeName === "google.protobuf.Timestamp") return setTimestamp(message);
+function fill(message: ReflectMessage, above: readonly string[]): ReflectMessage {
+  const known = WELL_KNOWN[message.desc.typeName];
+  const path = [...above, message.desc.typeName];
   for (const field of message.desc.fields) {
-    if (field.fieldKind === "list") {
-      const list = message.get(field);
-      for (const turn of [0, 1]) list.add(element(message, field, depth, turn));
+    if (known !== undefined) {
+      const value = known[field.name];
+      if (value !== undefined && field.fieldKind === "list") message.get(field).add(value);
+      else if (value !== undefined) message.set(field, value);
+    } else if (field.fieldKind === "list") {
+      for (const turn of [0, 1]) message.get(field).add(element(field, path, turn));
     } else if (field.fieldKind === "map") {
-      const key = field.mapKey === ScalarType.STRING ? `key ${field.number}` : scalar(field.mapKey, field.number, 0);
-      message.get(field).set(key, element(message, field, depth, 0));
-    } else {
-      const value = element(message, field, depth, 0);
-      if (value !== undefined) message.set(field, value);
-    }
+      const key = scalar(field.mapKey, field.number, 0, "key");
+      message.get(field).set(key, element(field, path, 0));
+    } else message.set(field, element(field, path, 0));
   }
   return message;
 }
 
-function element(parent: ReflectMessage, field: DescField, depth: number, turn: number): never {
+/** These mean something, and JSON refuses values outside their meaning. What is not named stays empty. */
+const WELL_KNOWN: Readonly<Record<string, Readonly<Record<string, unknown>>>> = {
+  "google.protobuf.Timestamp": { seconds: 1_763_683_200n, nanos: 123_456_000 },
+  "google.protobuf.Duration": { seconds: 90n, nanos: 500_000_000 },
+  "google.protobuf.FieldMask": { paths: "first_path" },
+  "google.protobuf.Value": { string_value: "a value" },
+  "google.protobuf.Any": {},
+};
+
+function element(field: DescField, path: readonly string[], turn: number): unknown {
   if (field.message !== undefined) {
+    const { typeName } = field.message;
     const child = reflect(field.message, create(field.message));
-    return (
-      depth >= DEPTH_MAX && field.message.typeName === parent.desc.typeName ? child : fill(child, depth + 1)
-    ) as never;
+    return path.filter((each) => each === typeName).length < RECURSION_MAX ? fill(child, path) : child;
   }
   if (field.enum !== undefined) {
     const values = field.enum.values.filter((value) => value.number !== 0);
-    return (values[(field.number + turn) % values.length]?.number ?? 0) as never;
+    return values[(field.number + turn) % values.length]?.number ?? 0;
   }
-  return scalar(field.scalar ?? ScalarType.STRING, field.number, turn, field.name) as never;
+  return scalar(field.scalar ?? ScalarType.STRING, field.number, turn, field.name);
 }
 
-function scalar(type: ScalarType, number: number, turn: number, name = "field"): unknown {
+function scalar(type: ScalarType, number: number, turn: number, name: string): unknown {
   const value = number * 10 + turn + 1;
   switch (type) {
     case ScalarType.STRING:
@@ -70,9 +78,4 @@ function scalar(type: ScalarType, number: number, turn: number, name = "field"):
     default:
       return value;
   }
-}
-
-function setTimestamp(message: ReflectMessage): ReflectMessage {
-  for (const field of message.desc.fields) message.set(field, field.name === "seconds" ? 1_763_683_200n : 123_456_000);
-  return message;
 }

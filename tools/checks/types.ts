@@ -1,4 +1,5 @@
-import { join } from "node:path";
+import { existsSync } from "node:fs";
+import { isAbsolute, join } from "node:path";
 import { command } from "../command.ts";
 import { type CheckResult, sourceFiles } from "../tree.ts";
 
@@ -8,10 +9,19 @@ import { type CheckResult, sourceFiles } from "../tree.ts";
  */
 export async function checkTypes(root: string): Promise<CheckResult> {
   const compiler = join(root, "node_modules/typescript-7/bin/tsc");
-  const run = await command(process.execPath, [compiler, "-p", ".", "--listFilesOnly", "false"], { cwd: root });
-  const files = (await sourceFiles(root)).filter((file) => file.endsWith(".ts"));
+  const files = (await sourceFiles(root)).filter((file) => file.endsWith(".ts") && existsSync(join(root, file)));
+  const run = await command(process.execPath, [compiler, "-p", ".", "--listFiles", "--pretty", "false"], { cwd: root });
   const lines = run.output.split("\n").filter((line) => line.trim() !== "");
-  // A compiler that fails without a word is a finding as well.
-  const findings = run.code === 0 ? [] : lines.length > 0 ? lines : [`tsc ended with ${run.code} and no message`];
+  const read = new Set(lines);
+  // A message's explanations follow it, indented.
+  const messages = lines
+    .filter((line) => !isAbsolute(line))
+    .join("\n")
+    .split(/\n(?=\S)/)
+    .filter((message) => message !== "");
+  // A compiler that fails without a word, and a file that it was never shown, are findings as well.
+  if (run.code !== 0 && messages.length === 0) messages.push(`tsc ended with ${run.code} and no message`);
+  const unread = files.filter((file) => !read.has(join(root, file)));
+  const findings = [...messages, ...unread.map((file) => `${file}: outside "include" in tsconfig.json`)];
   return { seen: `${files.length} TypeScript files`, findings };
 }

@@ -1,0 +1,49 @@
+/** A room of the test house: files told by their names, run one room after the other. */
+export interface TestProject {
+  readonly name: string;
+  readonly include: readonly string[];
+  readonly exclude: readonly string[];
+  /** PostgreSQL, nats-server or Chromium: the tests start their own, but the programs have to be there. */
+  readonly needsServers: boolean;
+  /** One file at a time: two cores are not shared by two servers under test. */
+  readonly oneByOne: boolean;
+  readonly testTimeoutMs: number;
+}
+
+const ROOMS = "{packages,services}/*/{src,test}/**/*";
+
+export const TEST_PROJECTS: readonly TestProject[] = [
+  {
+    name: "unit",
+    include: [`${ROOMS}.test.ts`, "tools/**/*.test.ts"],
+    exclude: ["**/*.{servers,story,browser,crash}.test.ts"],
+    needsServers: false,
+    oneByOne: false,
+    // The limit catches what hangs, not what waits for its turn on a busy machine.
+    testTimeoutMs: 20_000,
+  },
+  {
+    name: "servers",
+    include: [`${ROOMS}.{servers,story}.test.ts`],
+    exclude: [],
+    needsServers: true,
+    oneByOne: true,
+    testTimeoutMs: 60_000,
+  },
+  {
+    name: "browser",
+    include: [`${ROOMS}.browser.test.ts`],
+    exclude: [],
+    needsServers: true,
+    oneByOne: true,
+    testTimeoutMs: 120_000,
+  },
+  {
+    name: "crash",
+    include: [`${ROOMS}.crash.test.ts`],
+    exclude: [],
+    needsServers: true,
+    oneByOne: true,
+    testTimeoutMs: 300_000,
+  },
+];
