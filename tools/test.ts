@@ -117,13 +117,14 @@ function judge(code: number, file: string, selected: boolean): Verdict {
       : { ok: false, passed: 0, failed: 1, note: `vitest ended with ${code} and no report` };
   const left = report.numPendingTests + report.numTodoTests;
   const ran = report.numPassedTests + report.numFailedTests;
+  // `-t <name>` leaves out on purpose, and may choose nothing.
+  const narrowed = patterns.some((arg) => arg.startsWith("-"));
   const problems = [
-    ...(ran === 0 && !selected ? ["no test ran although there are files"] : []),
-    // `-t <name>` leaves out on purpose.
-    ...(left > 0 && !patterns.some((arg) => arg.startsWith("-")) ? [`${left} left out`] : []),
-    ...(code !== 0 && report.numFailedTests === 0 ? ["failed outside a test"] : []),
+    ...(ran === 0 && !narrowed ? ["no test ran although there are files"] : []),
+    ...(left > 0 && !narrowed ? [`${left} left out`] : []),
+    ...(code !== 0 && ran > 0 && report.numFailedTests === 0 ? ["failed outside a test"] : []),
   ];
-  const failed = report.numFailedTests + problems.length;
+  const failed = report.numFailedTests + (problems.length > 0 ? 1 : 0);
   return { ok: failed === 0, passed: report.numPassedTests, failed, note: problems.join("; ") };
 }
 
