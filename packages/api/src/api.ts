@@ -1,4 +1,4 @@
-import type { Authenticator, Identity } from "@tributary/auth";
+import { type Authenticator, checkOrigin, type Identity } from "@tributary/auth";
 import type { Connections, Runtime } from "@tributary/integrations";
 import { Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
@@ -61,7 +61,7 @@ export function createApi(options: ApiOptions): Hono<ApiEnv> {
     if (identity === undefined)
       return c.json({ error: "missing_authorization" }, 401, { "www-authenticate": "Bearer" });
     c.set("identity", identity);
-    if (!["GET", "HEAD"].includes(c.req.method) && c.req.header("origin") !== options.origin)
+    if (!checkOrigin(c.req.raw, options.origin))
       throw new ApiError("csrf_rejected", "The request did not come from our own pages.");
     return next();
   });

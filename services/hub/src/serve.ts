@@ -36,6 +36,7 @@ export async function serve(
 /** What a listener's failure means for the operator. */
 export function portError(error: NodeJS.ErrnoException, port: number, setting: string): Error {
   if (error.code === "EADDRINUSE") return new ConfigError(`port ${port} is taken; set ${setting} to a free one`);
-  if (error.code === "EACCES") return new ConfigError(`port ${port} may not be used by this user; set ${setting} to one above 1023`);
+  if (error.code === "EACCES")
+    return new ConfigError(`port ${port} may not be used by this user; set ${setting} to one above 1023`);
   return error;
 }

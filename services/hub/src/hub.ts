@@ -1,0 +1,201 @@
+import { createApi, createRpc } from "@tributary/api";
+import { type Auth, createAuth, createServiceKeys, migrations as authTables } from "@tributary/auth";
+import { connectors } from "@tributary/connectors";
+import { type Database, migrate, openPglite, openPostgres } from "@tributary/db";
+import {
+  createConnections,
+  createRegistry,
+  migrations as integrationTables,
+  type Runtime,
+  startScheduler,
+} from "@tributary/integrations";
+import {
+  append,
+  createEventStream,
+  createHandOff,
+  ensurePartitions,
+  migrations as pipelineTables,
+  startRelay,
+} from "@tributary/pipeline";
+import { migrations as vaultTables, openVault, type Vault, VaultError } from "@tributary/vault";
+import { apiOver, createPages } from "@tributary/web-service";
+import { Hono } from "hono";
+import { randomUUID } from "node:crypto";
+import { type Config, ConfigError } from "./config.ts";
+import { type DataFolder, openDataFolder } from "./data-folder.ts";
+import { healthRoutes } from "./health.ts";
+import { createLog } from "./log.ts";
+import { ownSecret } from "./own-secret.ts";
+import { type Sandbox, startSandbox } from "./sandbox.ts";
+import { serve } from "./serve.ts";
+
+/** A running hub. */
+export interface Hub {
+  readonly origin: string;
+  readonly database: Database;
+  /** A key with which a program on this machine may subscribe: for the sample, and for whoever can read the data folder. */
+  readonly localKey: string;
+  readonly sandbox: Sandbox | undefined;
+  /** Lets what is under way come to a safe point, and closes everything in the reverse order. */
+  stop(): Promise<void>;
+}
+
+/** Told before each part of the start that can take a while. */
+export type OnStart = (what: string) => void;
+
+/**
+ * The composition root: the only place that constructs. Reads top to bottom in the order in which things need each
+ * other; what was opened is closed again when a later part cannot start.
+ * @throws ConfigError for what the operator has to change.
+ */
+export async function startHub(config: Config, onStart: OnStart = () => {}): Promise<Hub> {
+  const opened: (() => Promise<void> | void)[] = [];
+  const stop = async (): Promise<void> => {
+    for (const close of opened.splice(0).toReversed()) await close();
+  };
+  try {
+    return await compose(config, onStart, opened, stop);
+  } catch (error) {
+    await stop();
+    throw error instanceof VaultError && error.code.startsWith("key_") ? new ConfigError(error.message) : error;
+  }
+}
+
+async function compose(
+  config: Config,
+  onStart: OnStart,
+  opened: (() => Promise<void> | void)[],
+  stop: () => Promise<void>,
+): Promise<Hub> {
+  const log = createLog(config.logLevel);
+  const folder = openDataFolder(config.dataDir);
+  opened.push(folder.release);
+
+  onStart(config.databaseUrl === undefined ? "Opening the database (PGlite, on disk)" : "Connecting to PostgreSQL");
+  const database = await openDatabase(config, folder);
+  opened.push(() => database.close());
+  await migrate(database, [authTables, vaultTables, pipelineTables, integrationTables]);
+  await ensurePartitions(database, new Date());
+
+  const sandbox = config.sandbox === undefined ? undefined : await startSandbox(config, folder, onStart);
+  if (sandbox !== undefined) opened.push(() => sandbox.stop());
+  const vault = await openVault({
+    database,
+    keys: config.vaultKeys === undefined ? { file: folder.file("vault-keys.json") } : { value: config.vaultKeys },
+    clients: (sandbox?.oauthClients ?? config.oauthClients).map((client) => ({
+      ...client,
+      contextId: client.integration,
+    })),
+    publicOrigin: config.publicOrigin,
+    ...(sandbox === undefined ? {} : { origins: sandbox.origins }),
+  });
+
+  const handOff = await createHandOff({ database, process: randomUUID() });
+  opened.push(() => handOff.stop());
+  const stream = await createEventStream({ database, handOff });
+  opened.push(() => stream.stop());
+  const runtime: Runtime = {
+    database,
+    vault,
+    registry: createRegistry(connectors),
+    append,
+    committed: (batch, firstSequence) => handOff.committed(batch, firstSequence),
+    now: () => new Date(),
+    uuid: randomUUID,
+    random: Math.random,
+    log,
+  };
+
+  if (config.natsUrl !== undefined && config.roles.has("relay")) {
+    onStart("Connecting to NATS");
+    const relay = await startRelay({ database, handOff, servers: config.natsUrl, log });
+    opened.push(() => relay.stop());
+  }
+  const scheduler = config.roles.has("scheduler") ? startScheduler(runtime) : undefined;
+  if (scheduler !== undefined) opened.push(() => scheduler.stop());
+
+  const localKey = ownSecret(folder.file("subscriber.key"));
+  if (config.roles.has("http")) {
+    const auth = createAuth(authOptions(config, folder, database, sandbox));
+    const app = routes({ config, runtime, auth, vault, nudge: () => scheduler?.nudge(), stream, localKey, database });
+    const listener = await serve(app.fetch, { host: config.host, port: config.port, setting: "TRIBUTARY_PORT" });
+    opened.push(() => listener.close());
+  }
+  log.info({ origin: config.publicOrigin, roles: [...config.roles].join(",") }, "the hub is ready");
+  return { origin: config.publicOrigin, database, localKey, sandbox, stop };
+}
+
+async function openDatabase(config: Config, folder: DataFolder): Promise<Database> {
+  if (config.databaseUrl === undefined) return openPglite({ dataDir: folder.file("database") });
+  const database = openPostgres({ url: config.databaseUrl });
+  try {
+    await database.query.execute("SELECT 1");
+  } catch (error) {
+    await database.close();
+    const { code } =
+      error instanceof Error && error.cause instanceof Error
+        ? (error.cause as NodeJS.ErrnoException)
+        : (error as NodeJS.ErrnoException);
+    throw new ConfigError(`PostgreSQL at DATABASE_URL cannot be used (${code ?? "no answer"})`);
+  }
+  return database;
+}
+
+function authOptions(
+  config: Config,
+  folder: DataFolder,
+  database: Database,
+  sandbox: Sandbox | undefined,
+): Parameters<typeof createAuth>[0] {
+  const provider = config.oidc ?? sandbox?.signIn;
+  if (provider === undefined)
+    throw new ConfigError(
+      "nobody could sign in: set TRIBUTARY_OIDC_ISSUER, TRIBUTARY_OIDC_CLIENT_ID and TRIBUTARY_OIDC_CLIENT_SECRET",
+    );
+  return {
+    database,
+    origin: config.publicOrigin,
+    secret: config.sessionSecret ?? ownSecret(folder.file("session.key")),
+    provider,
+    organization: {
+      id: config.organizationId,
+      name: sandbox === undefined ? config.organizationId : "Sample Organisation",
+    },
+    now: () => new Date(),
+  };
+}
+
+interface RouteParts {
+  readonly config: Config;
+  readonly runtime: Runtime;
+  readonly auth: Auth;
+  readonly vault: Vault;
+  readonly nudge: () => void;
+  readonly stream: Parameters<typeof createRpc>[0]["stream"];
+  readonly localKey: string;
+  readonly database: Database;
+}
+
+/** Who answers which path: health, sign-in, RPC, the API, and the pages for the rest. */
+function routes({ config, runtime, auth, nudge, stream, localKey, database }: RouteParts): Hono {
+  const serviceKeys = createServiceKeys([
+    ...config.serviceKeys,
+    { name: "local", organizationId: config.organizationId, key: localKey },
+  ]);
+  const api = createApi({
+    runtime,
+    connections: createConnections(runtime, nudge),
+    authenticator: auth.authenticator,
+    origin: config.publicOrigin,
+    sandbox: config.sandbox !== undefined,
+    nudge,
+  });
+  const app = new Hono();
+  app.route("/", healthRoutes(database));
+  app.all("/auth/*", (c) => auth.handler(c.req.raw));
+  app.all("/api/*", (c) => api.fetch(c.req.raw));
+  app.all("/webhooks/*", (c) => api.fetch(c.req.raw));
+  app.route("/", createRpc({ stream, serviceKeys }));
+  app.route("/", createPages({ api: apiOver((request) => api.fetch(request)), signInPath: "/auth/signin" }));
+  return app;
+}
