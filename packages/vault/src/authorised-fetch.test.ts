@@ -144,6 +144,13 @@ describe("an answer", () => {
     await expect(open().fetch(`https://${HOST}/v1/z`)).rejects.toMatchObject({ code: "url_not_allowed" });
   });
 
+  it("that redirects to a path which looks like a host stays on the origin", async () => {
+    const location = `https://${HOST}//evil.example.com/v1/me`;
+    provider.routes.set("/v1/a", (_, response) => response.writeHead(302, { location }).end());
+    expect((await open().fetch(`https://${HOST}/v1/a`)).status).toBe(200);
+    expect(provider.apiRequests[1]?.path).toBe("//evil.example.com/v1/me");
+  });
+
   it("that redirects after a POST with 303 is fetched without its body", async () => {
     provider.routes.set("/v1/a", (_, response) => response.writeHead(303, { location: ME }).end());
     await open().fetch(`https://${HOST}/v1/a`, { method: "POST", form: { a: "1" } });

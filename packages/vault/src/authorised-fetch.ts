@@ -2,7 +2,7 @@ import { assertOutsideTransaction } from "@tributary/db";
 import type { Attach, RequestOptions } from "@tributary/sdk";
 import { VaultError } from "./errors.ts";
 import { dataKeyOf, plaintextOf, readGrant, readSecret, type StoredGrant } from "./grants.ts";
-import { assertHttpsUrl, type OutboundResponse } from "./outbound.ts";
+import { assertHttpsUrl, onOrigin, type OutboundResponse } from "./outbound.ts";
 import type { VaultParts } from "./parts.ts";
 import { renew } from "./refresh.ts";
 import { revokeConsent } from "./revoke.ts";
@@ -216,7 +216,7 @@ function sameOrigin(parts: VaultParts, from: URL, location: string): URL {
   const stays =
     to !== null && to.username === "" && to.password === "" && [from.origin, mapped.origin].includes(to.origin);
   if (!stays) throw new VaultError("url_not_allowed", "the provider redirects to another origin");
-  return new URL(`${to.pathname}${to.search}`, from.origin);
+  return onOrigin(to, from.origin);
 }
 
 /** The body is here already and decompressed: headers that describe it on the wire would be wrong. */

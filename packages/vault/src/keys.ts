@@ -5,7 +5,12 @@ import { z } from "zod";
 import { VaultError } from "./errors.ts";
 import { verifyKeyOf } from "./seal.ts";
 
-/** Where the keys come from: a file of this machine, or the same JSON as a value (an environment variable, a mounted secret). */
+/**
+ * Where the keys come from: a file of this machine, or the same JSON as a value (an environment variable, a mounted secret).
+ *
+ * To change the key: add the new one at the end of `keys` and restart every hub; then move it to the front and restart
+ * again, which wraps everything under it; then remove the old one. In between, hubs with either order work together.
+ */
 export type KeySource = { readonly file: string } | { readonly value: string };
 
 /** The keys in memory. Prints as its ids, whatever prints it. */

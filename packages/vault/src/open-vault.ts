@@ -11,6 +11,7 @@ import { exchangeCode, type OAuthClient } from "./oauth.ts";
 import { createOutbound, type Resolve } from "./outbound.ts";
 import { partyOf, type VaultLimits, type VaultParts } from "./parts.ts";
 import { flow } from "./schema.ts";
+import { rewrapKeys } from "./subject-keys.ts";
 import type { ConsentFlow, Grant, Vault } from "./vault.ts";
 
 export interface VaultOptions {
@@ -45,9 +46,11 @@ export async function openVault(options: VaultOptions): Promise<Vault> {
   assertClients(options.clients);
   const publicOrigin = new URL(options.publicOrigin).origin;
   const { resolve } = options;
+  const ring = await loadCheckedKeyRing(options.database, options.keys);
+  await rewrapKeys(options.database, ring);
   return vaultOf({
     database: options.database,
-    ring: await loadCheckedKeyRing(options.database, options.keys),
+    ring,
     outbound: createOutbound({ origins: options.origins ?? new Map(), ...(resolve === undefined ? {} : { resolve }) }),
     clients: options.clients,
     publicOrigin,

@@ -54,12 +54,12 @@ export function createOutbound({ origins, resolve = resolveAll }: OutboundOption
 
   function mapUrl(url: URL): URL {
     const mapped = origins.get(url.origin);
-    return mapped === undefined ? url : new URL(`${url.pathname}${url.search}`, mapped);
+    return mapped === undefined ? url : onOrigin(url, mapped);
   }
 
   return {
     mapUrl,
-    fetch: (url, request) => {
+    fetch: async (url, request) => {
       assertHttpsUrl(url);
       const target = mapUrl(url);
       if (target !== url) return send(target, request, sandbox);
@@ -67,6 +67,14 @@ export function createOutbound({ origins, resolve = resolveAll }: OutboundOption
       return send(url, request, guarded);
     },
   };
+}
+
+/** The same path and query elsewhere. Part by part: a path of "//host" read as text would name another host. */
+export function onOrigin(url: URL, origin: string): URL {
+  const moved = new URL(origin);
+  moved.pathname = url.pathname;
+  moved.search = url.search;
+  return moved;
 }
 
 /** @throws VaultError url_not_allowed for anything that is not plain https without user information. */

@@ -14,7 +14,7 @@ export const keyCheck = vaultSchema.table("key_check", {
 export const subjectKey = vaultSchema.table("subject_key", {
   keyId: uuid("key_id").primaryKey(),
   organizationId: text("organization_id").notNull(),
-  ownerKind: text("owner_kind").notNull(),
+  ownerKind: text("owner_kind").$type<"user" | "organization">().notNull(),
   ownerId: text("owner_id").notNull(),
   generation: integer("generation").notNull(),
   publicKey: bytea("public_key").notNull(),

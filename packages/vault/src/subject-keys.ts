@@ -1,4 +1,4 @@
-import { and, desc, eq } from "drizzle-orm";
+import { and, desc, eq, ne } from "drizzle-orm";
 import type { Database } from "@tributary/db";
 import { VaultError } from "./errors.ts";
 import type { KeyRing } from "./keys.ts";
@@ -51,6 +51,34 @@ export async function openingKey(
   if (key === undefined)
     throw new VaultError("credential_integrity_error", "the credential's key is gone or is somebody else's");
   return key;
+}
+
+/**
+ * Wraps every private key under the newest key of the ring. Secrets stay as they are: they are sealed to key pairs.
+ * @returns how many were wrapped anew; afterwards nothing needs the older keys.
+ */
+export async function rewrapKeys(database: Database, ring: KeyRing): Promise<number> {
+  let count = 0;
+  for (;;) {
+    const rows = await database.query.select().from(subjectKey).where(ne(subjectKey.kekId, ring.newestId)).limit(500);
+    for (const row of rows) {
+      const subject = { organizationId: row.organizationId, owner: { kind: row.ownerKind, id: row.ownerId } };
+      const privateKey = unwrap(row, privateKeyContext(subject, row.keyId, row.kekId), ring.key(row.kekId));
+      if (privateKey === undefined)
+        throw new VaultError(
+          "credential_integrity_error",
+          "a stored key is not the one that was wrapped for its subject",
+        );
+      const wrapped = wrap(privateKey, privateKeyContext(subject, row.keyId, ring.newestId), ring.key(ring.newestId));
+      wipe(privateKey);
+      await database.query
+        .update(subjectKey)
+        .set({ kekId: ring.newestId, ...wrapped })
+        .where(and(eq(subjectKey.keyId, row.keyId), eq(subjectKey.kekId, row.kekId)));
+    }
+    count += rows.length;
+    if (rows.length === 0) return count;
+  }
 }
 
 type Row = typeof subjectKey.$inferSelect;

@@ -1,0 +1,226 @@
+import { randomUUID } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Database, migrate, openPglite, run } from "@tributary/db";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import {
+  dataKeyOf,
+  openOnce,
+  plaintextOf,
+  readGrant,
+  readSecret,
+  type StoredSecret,
+  writeGeneration,
+} from "./grants.ts";
+import { migrations } from "./index.ts";
+import { loadCheckedKeyRing } from "./key-check.ts";
+import { createOutbound } from "./outbound.ts";
+import type { VaultParts } from "./parts.ts";
+import { newKeyPair } from "./seal.ts";
+import type { CredentialScope } from "./vault.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "tributary-grants-"));
+let database: Database;
+let parts: VaultParts;
+beforeAll(async () => {
+  database = await openPglite();
+  await migrate(database, [migrations]);
+  parts = {
+    database,
+    ring: await loadCheckedKeyRing(database, { file: join(folder, "keys.json") }),
+    outbound: createOutbound({ origins: new Map() }),
+    clients: [],
+    publicOrigin: "https://hub.example.com",
+    limits: { requestMs: 1, tokenRequestMs: 1, responseBytesMax: 1 },
+    now: () => new Date("2026-11-21T10:00:00Z"),
+    randomUUID,
+    renewals: new Map(),
+  };
+});
+afterAll(async () => {
+  rmSync(folder, { recursive: true });
+  await database.close();
+});
+
+const tokens = (name: string) => ({
+  fields: new Map([
+    ["access_token", `canary-at-${name}`],
+    ["refresh_token", `canary-rt-${name}`],
+  ]),
+  scopes: undefined,
+  expiresInSeconds: 60,
+});
+const write = async (scope: CredentialScope, name: string) =>
+  writeGeneration(parts, scope, await readGrant(parts, scope), tokens(name), []);
+
+interface Planted {
+  readonly scope: CredentialScope;
+  readonly field: string;
+  readonly stored: StoredSecret;
+  readonly plaintext: string;
+}
+
+/** Two secrets, in up to two revisions, of 32 credentials: organisations × integrations × owners × two accounts each. */
+async function plant(): Promise<readonly Planted[]> {
+  const planted: Planted[] = [];
+  for (const organizationId of ["acme", "globex"])
+    for (const integration of ["tasks", "calendar"])
+      for (const owner of [
+        { kind: "user", id: "u1" },
+        { kind: "user", id: "u2" },
+        { kind: "organization", id: "u1" },
+        { kind: "organization", id: organizationId },
+      ] as const)
+        for (const account of ["a", "b"]) {
+          // One credential id is used in both organisations: ids are the caller's, and prove nothing.
+          const credentialId = [integration, owner.kind, owner.id, account].join("-");
+          const scope = { organizationId, integration, owner, credentialId };
+          const name = `${organizationId}-${credentialId}`;
+          await write(scope, `${name}-1`);
+          await write(scope, `${name}-2`);
+          for (const [field, revision] of [
+            ["access_token", 2],
+            ["refresh_token", 1],
+            ["refresh_token", 2],
+          ] as const) {
+            if (account === "b" && field === "refresh_token") continue;
+            const stored = await readSecret(parts, scope, field, revision);
+            if (stored === undefined) throw new Error("not planted");
+            const plaintext = `canary-${field === "access_token" ? "at" : "rt"}-${name}-${revision}`;
+            planted.push({ scope, field, stored, plaintext });
+          }
+        }
+  return planted;
+}
+
+async function open(scope: CredentialScope, field: string, stored: StoredSecret): Promise<string | undefined> {
+  try {
+    return plaintextOf(scope, field, stored, await dataKeyOf(parts, scope, field, stored));
+  } catch (error) {
+    expect(error).toMatchObject({ code: "credential_integrity_error" });
+    return undefined;
+  }
+}
+
+describe("a sealed row", () => {
+  it("opens in its own place and in none of the others", { timeout: 60_000 }, async () => {
+    const planted = await plant();
+    expect(new Set(planted.map(({ scope }) => JSON.stringify(scope))).size).toBe(32);
+    let wrong = 0;
+    for (const here of planted)
+      for (const there of planted) {
+        // The row as an attacker would put it there: with the revision and id of the row that it replaces.
+        const moved = { ...there.stored, id: here.stored.id, revision: here.stored.revision };
+        if ((await open(here.scope, here.field, moved)) !== (here === there ? here.plaintext : undefined)) wrong++;
+      }
+    expect(wrong).toBe(0);
+  });
+
+  it("opens at its current revision only, through the grant", async () => {
+    const scope: CredentialScope = {
+      organizationId: "acme",
+      integration: "tasks",
+      owner: { kind: "user", id: "u1" },
+      credentialId: "rollback",
+    };
+    await write(scope, "old");
+    const [old] = await run<{ ciphertext: Uint8Array; nonce: Uint8Array; sealed: Uint8Array }>(
+      database.query,
+      "SELECT ciphertext, nonce, sealed FROM vault.secret WHERE credential_id = 'rollback' AND field = 'access_token'",
+    );
+    await write(scope, "new");
+    expect(await openOnce(parts, scope, "access_token", 2)).toBe("canary-at-new");
+    await run(
+      database.query,
+      "UPDATE vault.secret SET ciphertext = $1, nonce = $2, sealed = $3 WHERE credential_id = 'rollback' AND field = 'access_token'",
+      [old?.ciphertext, old?.nonce, old?.sealed],
+    );
+    await expect(openOnce(parts, scope, "access_token", 2)).rejects.toMatchObject({
+      code: "credential_integrity_error",
+    });
+  });
+});
+
+describe("a generation", () => {
+  it("is written by one of eight writers who saw the same one before", async () => {
+    const scope: CredentialScope = {
+      organizationId: "acme",
+      integration: "tasks",
+      owner: { kind: "user", id: "u1" },
+      credentialId: "race",
+    };
+    for (const previous of [undefined, 1]) {
+      const seen = previous === undefined ? undefined : await readGrant(parts, scope);
+      const writes = await Promise.all(
+        Array.from({ length: 8 }, (_, n) => writeGeneration(parts, scope, seen, tokens(`${n}`), [])),
+      );
+      expect(writes.filter((grant) => grant !== undefined)).toHaveLength(1);
+    }
+    expect((await readGrant(parts, scope))?.generation).toBe(2);
+  });
+
+  it("is not written over somebody else's credential of the same id", async () => {
+    const mine: CredentialScope = {
+      organizationId: "acme",
+      integration: "tasks",
+      owner: { kind: "user", id: "u1" },
+      credentialId: "taken",
+    };
+    await write(mine, "mine");
+    expect(await write({ ...mine, owner: { kind: "user", id: "u2" } }, "theirs")).toBeUndefined();
+    expect(await openOnce(parts, mine, "access_token", 1)).toBe("canary-at-mine");
+  });
+});
+
+describe("a subject's key", () => {
+  const subject = (id: string): CredentialScope => ({
+    organizationId: "initech",
+    integration: "tasks",
+    owner: { kind: "user", id },
+    credentialId: `c-${id}`,
+  });
+  const rows = "SELECT count(*)::int AS n FROM vault.secret WHERE organization_id = 'initech'";
+
+  it("is one for all of a person's credentials, also when they are made together", async () => {
+    const scope = subject("many");
+    await Promise.all(["a", "b", "c"].map((credentialId) => write({ ...scope, credentialId }, credentialId)));
+    expect(
+      await run(database.query, "SELECT count(*)::int AS n FROM vault.subject_key WHERE owner_id = 'many'"),
+    ).toEqual([{ n: 1 }]);
+    await run(database.query, "DELETE FROM vault.credential_grant WHERE organization_id = 'initech'");
+  });
+
+  it("that was replaced in the database is not written to", async () => {
+    await write(subject("u1"), "1");
+    await write(subject("u2"), "2");
+    const before = await run(database.query, rows);
+    await run(
+      database.query,
+      "UPDATE vault.subject_key SET public_key = $1 WHERE owner_id = 'u1' AND organization_id = 'initech'",
+      [newKeyPair().publicKey],
+    );
+    await expect(write({ ...subject("u1"), credentialId: "next" }, "x")).rejects.toMatchObject({
+      code: "public_key_untrusted",
+    });
+    await run(
+      database.query,
+      `UPDATE vault.subject_key AS k SET public_key = o.public_key, signature = o.signature, key_id = gen_random_uuid()
+      FROM vault.subject_key AS o WHERE k.owner_id = 'u1' AND o.owner_id = 'u2' AND k.organization_id = 'initech' AND o.organization_id = 'initech'`,
+    );
+    await expect(write({ ...subject("u1"), credentialId: "next" }, "x")).rejects.toMatchObject({
+      code: "public_key_untrusted",
+    });
+    expect(await run(database.query, rows)).toEqual(before);
+  });
+
+  it("takes everything with it when it is destroyed, and nobody else's", async () => {
+    await run(database.query, "DELETE FROM vault.subject_key WHERE owner_id = 'u2' AND organization_id = 'initech'");
+    await expect(openOnce(parts, subject("u2"), "access_token", 1)).rejects.toMatchObject({
+      code: "credential_integrity_error",
+    });
+    const other: CredentialScope = { ...subject("u3") };
+    await write(other, "3");
+    expect(await openOnce(parts, other, "access_token", 1)).toBe("canary-at-3");
+  });
+});

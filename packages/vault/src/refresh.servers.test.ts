@@ -1,0 +1,111 @@
+import { type Database, openPostgres, run } from "@tributary/db";
+import { type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { type FakeProvider, json, startFakeProvider } from "./testing/fake-provider.ts";
+import { consentRequest, type Harness, ME, PERSON, SCOPE, startHarness } from "./testing/harness.ts";
+import type { Vault } from "./vault.ts";
+
+/** Eight vaults on eight pools stand for eight processes: they share the database and nothing else. */
+let server: PrivatePostgres;
+let databases: Database[];
+let vaults: Vault[];
+let provider: FakeProvider;
+let harness: Harness;
+beforeAll(async () => {
+  server = await startPrivatePostgres();
+  const url = await server.createDatabase();
+  databases = Array.from({ length: 8 }, () => openPostgres({ url, connectionsMax: 3 }));
+  provider = await startFakeProvider();
+  const [first] = databases as [Database];
+  harness = await startHarness(first, provider);
+  vaults = await Promise.all(databases.map((database) => harness.another({ database })));
+});
+afterAll(async () => {
+  harness.stop();
+  await provider.stop();
+  await Promise.all(databases.map((database) => database.close()));
+  await server.stop();
+});
+beforeEach(async () => {
+  await run(databases[0]!.query, "DELETE FROM vault.credential_grant");
+  provider.forgetRefresh();
+  provider.settings.holdMs = 0;
+  await harness.link();
+  provider.tokenRequests.length = 0;
+});
+
+const fetchAll = () => Promise.all(vaults.map((vault) => vault.open(SCOPE, harness.use()).fetch(ME)));
+
+describe("eight processes", () => {
+  it("renew a rotating token once, every time", async () => {
+    for (let round = 1; round <= 10; round++) {
+      provider.expireAccess();
+      provider.settings.holdMs = round % 2 === 0 ? 30 : 0;
+      expect((await fetchAll()).map(({ status }) => status)).toEqual(Array(8).fill(200));
+      expect(provider.tokenRequests).toHaveLength(round);
+    }
+    expect(new Set(provider.tokenRequests.map((params) => params.get("refresh_token"))).size).toBe(10);
+    expect(
+      await run(databases[0]!.query, "SELECT generation, lease_until, intent_at FROM vault.credential_grant"),
+    ).toEqual([{ generation: 11n, lease_until: null, intent_at: null }]);
+  });
+
+  it("do not take a sibling's renewal for a refusal", async () => {
+    provider.expireAccess();
+    // The first request is refused only after another process has renewed: as if the lease had run out meanwhile.
+    provider.tokenFaults.push({
+      answer: (response) => {
+        void (async () => {
+          await run(databases[1]!.query, "UPDATE vault.credential_grant SET lease_until = now() - interval '1 second'");
+          await vaults[1]!.open(SCOPE, harness.use()).fetch(ME);
+          json(400, { error: "invalid_grant" })(response);
+        })();
+      },
+    });
+    expect((await vaults[0]!.open(SCOPE, harness.use()).fetch(ME)).status).toBe(200);
+    expect(provider.tokenRequests).toHaveLength(2);
+  });
+
+  it("take a callback once of fifty", async () => {
+    const { url } = await harness.vault.beginConsent(consentRequest());
+    const callback = { contextId: "tasks", query: provider.consent(url), person: PERSON, organizationId: "acme" };
+    const taken = await Promise.allSettled(
+      Array.from({ length: 50 }, async (_, n) => {
+        const vault = vaults[n % vaults.length]!;
+        const flow = await vault.takeFlow(callback);
+        return vault.redeem(flow, flow.code);
+      }),
+    );
+    expect(taken.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
+    for (const result of taken)
+      if (result.status === "rejected") expect(result.reason).toMatchObject({ code: "oauth_state_invalid" });
+    expect(provider.tokenRequests).toHaveLength(1);
+  });
+
+  it("make one key for a subject that all of them meet for the first time", async () => {
+    const scope = (n: number) => ({ ...SCOPE, owner: { kind: "user", id: "user-9" } as const, credentialId: `c-${n}` });
+    provider.settings.rotate = true;
+    await Promise.all(vaults.map((vault, n) => harness.link({ scope: scope(n) }, vault)));
+    expect(
+      await run(databases[0]!.query, "SELECT count(*)::int AS n FROM vault.subject_key WHERE owner_id = 'user-9'"),
+    ).toEqual([{ n: 1 }]);
+    for (const [n, vault] of vaults.entries())
+      expect((await vault.open(scope(n), harness.use()).fetch(ME)).status).toBe(200);
+  });
+});
+
+describe("a database that goes away", () => {
+  it("while the provider answers does not lose the rotated token", async () => {
+    const vault = vaults[0]!;
+    await vault.open(SCOPE, harness.use()).fetch(ME);
+    provider.expireAccess();
+    provider.settings.holdMs = 300;
+    const pending = vault.open(SCOPE, harness.use()).fetch(ME);
+    while (provider.tokenRequests.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    await server.crash();
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    await server.restart();
+    expect((await pending).status).toBe(200);
+    expect(provider.tokenRequests).toHaveLength(1);
+  });
+});
