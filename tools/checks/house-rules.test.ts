@@ -30,6 +30,11 @@ describe("the rules of the house", () => {
     ["packages/a/src/a.ts", "export interface TokenHelper { a: 1 }\n", '"helper" in the name TokenHelper'],
     ["packages/a/src/a.ts", "for (const item of []) void item;\n", '"item" in the name item'],
     ["packages/a/src/a.ts", "const { x: lineItems } = a;\n", '"items" in the name lineItems'],
+    [
+      "packages/a/src/a.ts",
+      `export function f() {\n${"  f();\n".repeat(69)}}\n`,
+      "a.ts:1: 71 lines of its own; a function",
+    ],
     [".npmrc", `registry=https://${registry}/\n`, ".npmrc:1: names a package registry"],
     ["README.md", `cd ${slash}home/somebody/tributary\n`, "README.md:1: holds an absolute path of one machine"],
     ["README.md", `see "${slash}Users/somebody/x"\n`, "holds an absolute path of one machine"],
@@ -42,6 +47,11 @@ describe("the rules of the house", () => {
 
   it.each([
     ["400 lines", "packages/a/src/long.ts", "export {};\n".repeat(400)],
+    [
+      "a factory that holds many functions",
+      "packages/a/src/a.ts",
+      `function f() {\n${"  const g = () => {\n    f();\n  };\n".repeat(60)}}\n`,
+    ],
     ["generated code, however long", "packages/a/src/gen/a_util_pb.ts", "export const itemManager = 1;\n".repeat(401)],
     ["a library's name", "packages/a/src/a.ts", 'import { jetstreamManager } from "a";\njetstreamManager();\n'],
     [

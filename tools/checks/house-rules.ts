@@ -5,6 +5,9 @@ import { isGenerated, textOf } from "../tree.ts";
 /** A file that is longer than this is two files. */
 const LINES_MAX = 400;
 
+/** Statements of a function itself; the functions inside it count for themselves, so a factory may hold many. */
+const FUNCTION_LINES_MAX = 70;
+
 /** Words that say nothing about what a thing is. In connectors "item" is many a provider's own word. */
 const EMPTY_WORDS = new Set(["manager", "managers", "helper", "helpers", "util", "utils", "utilities", "data2"]);
 const EMPTY_OUTSIDE_CONNECTORS = new Set(["item", "items"]);
@@ -36,7 +39,7 @@ export function checkHouseRules(root: string, files: readonly string[]): string[
     return [
       ...tooLong(file, text),
       ...emptyFileName(file),
-      ...emptyNames(file, text),
+      ...syntaxFindings(file, text),
       ...machineBound(file, text),
       ...leftOutTests(file, text),
     ];
@@ -56,22 +59,39 @@ function emptyFileName(file: string): string[] {
   return word === undefined ? [] : [`${file}: "${word}" in a file's name says nothing`];
 }
 
-/** Names that this file declares; names that a library chose are imported or accessed, not declared. */
-function emptyNames(file: string, text: string): string[] {
+/** Names that this file declares (a library's are imported or accessed, not declared), and functions that go on and on. */
+function syntaxFindings(file: string, text: string): string[] {
   if (!/\.(ts|mjs)$/.test(file) || isGenerated(file)) return [];
   const source = ts.createSourceFile(file, text, ts.ScriptTarget.Latest, true);
+  const lineOf = (position: number): number => source.getLineAndCharacterOfPosition(position).line + 1;
   const findings: string[] = [];
   const visit = (node: ts.Node): void => {
     const name = declaredName(node);
     const word = name === undefined ? undefined : wordsOf(name.text).find((each) => isEmptyWord(each, file));
-    if (name !== undefined && word !== undefined) {
-      const { line } = source.getLineAndCharacterOfPosition(name.getStart());
-      findings.push(`${file}:${line + 1}: "${word}" in the name ${name.text} says nothing`);
-    }
+    if (name !== undefined && word !== undefined)
+      findings.push(`${file}:${lineOf(name.getStart())}: "${word}" in the name ${name.text} says nothing`);
+    const lines = ts.isFunctionLike(node) && !file.endsWith(".test.ts") ? ownLines(node, lineOf) : 0;
+    if (lines > FUNCTION_LINES_MAX)
+      findings.push(
+        `${file}:${lineOf(node.getStart())}: ${lines} lines of its own; a function ends at ${FUNCTION_LINES_MAX}`,
+      );
     ts.forEachChild(node, visit);
   };
   visit(source);
   return findings;
+}
+
+/** Lines of a function without those of the functions inside it. */
+function ownLines(node: ts.Node, lineOf: (position: number) => number): number {
+  const linesOf = (each: ts.Node): number => lineOf(each.getEnd()) - lineOf(each.getStart()) + 1;
+  let inner = 0;
+  const visit = (child: ts.Node): void => {
+    // The line that an inner function begins on belongs to the outer one.
+    if (ts.isFunctionLike(child)) inner += linesOf(child) - 1;
+    else ts.forEachChild(child, visit);
+  };
+  ts.forEachChild(node, visit);
+  return linesOf(node) - inner;
 }
 
 function declaredName(node: ts.Node): ts.Identifier | undefined {
