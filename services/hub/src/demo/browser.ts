@@ -86,8 +86,8 @@ function keep(jar: Map<string, Map<string, string>>, origin: string, line: strin
 
 /** Reads the forms of our own pages, which are known to be plain; not a parser for the web. */
 function findForm(html: string, button: string): { action: string; fields: [string, string][] } | undefined {
-  for (const [, open = "", body = ""] of html.matchAll(/<form\b([^>]*)>([\s\S]*?)<\/form>/g)) {
-    const buttons = [...body.matchAll(/<button\b([^>]*)>([\s\S]*?)<\/button>/g)];
+  for (const [, open = "", body = ""] of html.matchAll(/<form\b([^>]*)>([\s\S]*?)<\/form\s*>/g)) {
+    const buttons = [...body.matchAll(/<button\b([^>]*)>([\s\S]*?)<\/button\s*>/g)];
     const pressed = buttons.find(([, , label = ""]) => decode(label.replaceAll(/<[^>]*>/g, "")).trim() === button);
     if (pressed === undefined) continue;
     const fields = [...body.matchAll(/<input\b([^>]*)>/g)]

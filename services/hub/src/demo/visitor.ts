@@ -40,7 +40,7 @@ const Events = z.object({
       objectKey: z.string(),
       sequence: z.number(),
       data: z
-        .object({ task: z.object({ due: z.object({ recurrence: z.unknown() }).optional() }).optional() })
+        .object({ task: z.object({ due: z.object({ recurrence: z.unknown().optional() }).optional() }).optional() })
         .nullable(),
     }),
   ),
