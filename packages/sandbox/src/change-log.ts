@@ -23,6 +23,9 @@ export interface ChangeLog<T> {
   /** Refuses every token given out so far, as a provider does that compacted its log. */
   expireTokens(): void;
   clear(): void;
+  /** Everything, for {@link ChangeLog.restore}; shares structure, so write it down at once. */
+  snapshot(): unknown;
+  restore(snapshot: unknown): void;
 }
 
 export interface Entry<T> {
@@ -88,6 +91,19 @@ export function createChangeLog<T>(key: string): ChangeLog<T> {
       log = [];
       floor = sequence;
       generation++;
+    },
+    snapshot: () => ({ table, log, sequence, floor, generation }),
+    restore: (snapshot) => {
+      const kept = snapshot as {
+        table: typeof table;
+        log: typeof log;
+        sequence: number;
+        floor: number;
+        generation: number;
+      };
+      table.clear();
+      for (const [id, entry] of kept.table) table.set(id, entry);
+      ({ log, sequence, floor, generation } = kept);
     },
   };
 }

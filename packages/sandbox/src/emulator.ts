@@ -5,6 +5,7 @@ import { randomBytes } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import { deserialize, serialize } from "node:v8";
 import { createClock, type SandboxClock } from "./clock.ts";
 import { createDeliveries, type Deliveries } from "./deliveries.ts";
 import { createFaults, type Fault, type Faults } from "./faults.ts";
@@ -37,6 +38,16 @@ export interface EmulatorFace<World> {
   readonly world: World;
   /** Back to the seed. */
   reset(): void;
+  /** What the provider knows, for {@link EmulatorFace.restore}; shares structure, so write it down at once. */
+  snapshot(): unknown;
+  restore(snapshot: unknown): void;
+}
+
+/** Where a simulated provider keeps what it knows, so that it survives the process as a real one would. */
+export interface EmulatorStore {
+  load(): Uint8Array | undefined;
+  /** Called after each request that may have changed something, before it is answered. */
+  save(state: Uint8Array): void;
 }
 
 export interface EmulatorOptions {
@@ -53,6 +64,8 @@ export interface EmulatorOptions {
   readonly tokenPrefix?: string;
   /** Where webhooks go, once somebody has consented. Absent: none are sent. */
   readonly webhookUrl?: string;
+  /** Absent: it forgets everything when it stops. */
+  readonly store?: EmulatorStore;
   /** Default: `process.env`. Under NODE_ENV=production nothing starts, unless `allowProduction`. */
   readonly environment?: Readonly<Record<string, string | undefined>>;
   readonly allowProduction?: boolean;
@@ -104,7 +117,11 @@ export async function startEmulator<World>(
     tokenPrefix: options.tokenPrefix ?? "",
     webhookUrl: options.webhookUrl,
   });
-  const server = createServer(listener(face.app, { clock, journal, faults }));
+  const { store } = options;
+  const kept = store?.load();
+  if (kept !== undefined) face.restore(deserialize(kept));
+  const save = (): void => store?.save(serialize(face.snapshot()));
+  const server = createServer(listener(face.app, { clock, journal, faults, save }));
   await listen(server, options.port, host);
   origin = `http://${host.includes(":") ? `[${host}]` : host}:${(server.address() as AddressInfo).port}`;
   const reset = (): void => {
@@ -149,15 +166,18 @@ interface Witness {
   readonly clock: SandboxClock;
   readonly journal: Journal;
   readonly faults: Faults;
+  readonly save: () => void;
 }
 
 /** The provider's routes behind the journal, the limits and the faults. */
-function listener(app: Hono, { clock, journal, faults }: Witness) {
+function listener(app: Hono, { clock, journal, faults, save }: Witness) {
   const answer = async (request: Request): Promise<Response> => {
     const length = Number(request.headers.get("content-length") ?? (request.method === "POST" ? Number.NaN : 0));
     // Every client of a provider's API sends a length; a body without one would have to be counted as it comes.
     if (!(length <= BODY_BYTES_MAX)) return new Response(null, { status: Number.isNaN(length) ? 411 : 413 });
-    return app.fetch(request);
+    const response = await app.fetch(request);
+    if (request.method !== "GET") save();
+    return response;
   };
   const handle = async (request: Request, { outgoing }: { readonly outgoing: Breakable }): Promise<Response> => {
     const remembered = withoutSecrets(request);

@@ -90,6 +90,9 @@ export interface OAuthServer {
   hasGrant(clientId: string): boolean;
   readonly tokens: TokenControl;
   clear(): void;
+  /** Grants, codes and tokens, for {@link OAuthServer.restore}; shares structure, so write it down at once. */
+  snapshot(): unknown;
+  restore(snapshot: unknown): void;
 }
 
 export interface CodeExchange {
@@ -239,6 +242,17 @@ export function createOAuthServer(options: OAuthServerOptions): OAuthServer {
     },
     clear: () => {
       for (const map of [codes, accessTokens, refreshTokens]) map.clear();
+    },
+    snapshot: () => ({ codes, accessTokens, refreshTokens }),
+    restore: (snapshot) => {
+      const kept = snapshot as {
+        codes: typeof codes;
+        accessTokens: typeof accessTokens;
+        refreshTokens: typeof refreshTokens;
+      };
+      for (const [code, value] of kept.codes) codes.set(code, value);
+      for (const [access, value] of kept.accessTokens) accessTokens.set(access, value);
+      for (const [refresh, value] of kept.refreshTokens) refreshTokens.set(refresh, value);
     },
   };
 }

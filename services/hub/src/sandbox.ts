@@ -1,6 +1,7 @@
 import { connectors } from "@tributary/connectors";
 import { startIdentityProvider, startProviders } from "@tributary/sandbox-service";
 import { todoistClient } from "@tributary/connectors/emulators";
+import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import type { Config, OAuthClientConfig } from "./config.ts";
 import type { DataFolder } from "./data-folder.ts";
 import type { OnStart } from "./hub.ts";
@@ -38,7 +39,13 @@ export async function startSandbox(config: Config, folder: DataFolder, onStart: 
   try {
     const providers = await startProviders({
       ports,
-      options: { todoist: { clients: [client], webhookUrl: `${config.publicOrigin}/webhooks/todoist/todoist` } },
+      options: {
+        todoist: {
+          clients: [client],
+          webhookUrl: `${config.publicOrigin}/webhooks/todoist/todoist`,
+          store: fileStore(folder.file("sandbox-todoist.bin")),
+        },
+      },
     });
     return {
       origins: providers.origins,
@@ -58,4 +65,15 @@ export async function startSandbox(config: Config, folder: DataFolder, onStart: 
       "TRIBUTARY_SANDBOX_PORT",
     );
   }
+}
+
+/** Replaced whole, so that a killed process leaves the one state or the other. */
+function fileStore(path: string): { load(): Uint8Array | undefined; save(state: Uint8Array): void } {
+  return {
+    load: () => (existsSync(path) ? readFileSync(path) : undefined),
+    save: (state) => {
+      writeFileSync(`${path}.tmp`, state, { mode: 0o600 });
+      renameSync(`${path}.tmp`, path);
+    },
+  };
 }

@@ -15,7 +15,7 @@ export interface ProvidersOptions {
   readonly clock?: SandboxClock;
   /** What else each is started with: its OAuth clients, where its webhooks go, its seed. */
   readonly options?: Partial<
-    Readonly<Record<ProviderId, Pick<EmulatorOptions, "clients" | "webhookUrl" | "seed" | "tokenPrefix">>>
+    Readonly<Record<ProviderId, Pick<EmulatorOptions, "clients" | "webhookUrl" | "seed" | "tokenPrefix" | "store">>>
   >;
   readonly environment?: NonNullable<EmulatorOptions["environment"]>;
   readonly allowProduction?: boolean;

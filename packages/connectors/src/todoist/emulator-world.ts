@@ -83,6 +83,9 @@ export interface TodoistWorld {
   remove(id: string): void;
   /** Sync tokens given out so far are no longer accepted. */
   expireSyncTokens(): void;
+  /** Everything, for {@link TodoistWorld.restore}. */
+  snapshot(): unknown;
+  restore(snapshot: unknown): void;
 }
 
 export interface WorldOptions {
@@ -190,6 +193,12 @@ export function createWorld({ account, clock, key, changed }: WorldOptions): Tod
       changed({ event: "item:deleted", item: tombstone });
     },
     expireSyncTokens: () => items.expireTokens(),
+    snapshot: () => ({ added, items: items.snapshot() }),
+    restore: (snapshot) => {
+      const kept = snapshot as { added: number; items: unknown };
+      ({ added } = kept);
+      items.restore(kept.items);
+    },
   };
 }
 

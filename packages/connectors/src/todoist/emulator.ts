@@ -59,11 +59,12 @@ export const todoistEmulator: Emulator<TodoistWorld> = {
     const oauth = createOAuthServer({ ...parts, quirks, accounts: [todoistAccount] });
     const webhooks = createWebhooks(parts, oauth);
     const executed: ExecutedCommands = new Map();
+    let key = random(16);
     const start = (): TodoistWorld => {
       const made: TodoistWorld = createWorld({
         account: todoistAccount,
         clock,
-        key: random(16),
+        key,
         changed: (change) => webhooks(change, made),
       });
       if (parts.seed === "sample") seedWorld(made, clock);
@@ -84,6 +85,15 @@ export const todoistEmulator: Emulator<TodoistWorld> = {
         executed.clear();
         clearLimits();
         current = start();
+      },
+      snapshot: () => ({ key, executed, oauth: oauth.snapshot(), world: current.snapshot() }),
+      restore: (snapshot) => {
+        const kept = snapshot as { key: string; executed: ExecutedCommands; oauth: unknown; world: unknown };
+        ({ key } = kept);
+        current = start();
+        for (const [uuid, command] of kept.executed) executed.set(uuid, command);
+        oauth.restore(kept.oauth);
+        current.restore(kept.world);
       },
     };
   },

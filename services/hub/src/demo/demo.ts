@@ -48,7 +48,7 @@ export async function runDemo(hub: Hub, config: Config, progress: Progress): Pro
         ? `Linked Todoist (${connection.account}) through its consent page`
         : `Todoist (${connection.account}) is linked already`,
     );
-    await timed("sync", "Reading the account", () => visitor.untilRead(connection.id, WAIT_MS));
+    await timed("sync", "Reading the account", () => visitor.untilRead(connection, WAIT_MS));
     await timed("deliver", "Delivering", () => untilDelivered(subscriber));
     progress.done(`${(await subscriber.totals()).delivered} events delivered to the sample subscriber`);
     const task = await timed("act", "Completing a task from our side", () => visitor.completeTask(connection.id));

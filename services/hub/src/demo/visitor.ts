@@ -9,8 +9,8 @@ export interface Visitor {
   signIn(): Promise<string>;
   /** Links an account unless one is linked and works. */
   link(integration: string, name: string): Promise<{ readonly linked: boolean; readonly connection: LinkedAccount }>;
-  /** Resolves when a run that began after linking has ended well. */
-  untilRead(connectionId: string, waitMs: number): Promise<void>;
+  /** Resolves when a run has ended well that began after the account was linked, or asked to be read again. */
+  untilRead(connection: LinkedAccount, waitMs: number): Promise<void>;
   /** Completes an open task, the same one again when an earlier demo was killed before it was opened again. */
   completeTask(connectionId: string): Promise<{ readonly id: string; readonly since: bigint }>;
   reopenTask(connectionId: string, taskId: string): Promise<void>;
@@ -19,6 +19,8 @@ export interface Visitor {
 export interface LinkedAccount {
   readonly id: string;
   readonly account: string;
+  /** When it had last been read. */
+  readonly verifiedAt: string | null;
 }
 
 const Connections = z.object({
@@ -80,7 +82,7 @@ export function createVisitor(origin: string): Visitor {
       const working = (await connections(integration)).find(({ state }) => state !== "expired");
       if (working !== undefined) {
         await browser.send(at(`/api/connections/${working.id}/sync`), { method: "POST" });
-        return { linked: false, connection: { id: working.id, account: working.account?.label ?? "" } };
+        return { linked: false, connection: linkedAccount(working) };
       }
       const ask = onPage(
         await browser.open(at(`/connect/${integration}`)),
@@ -91,14 +93,14 @@ export function createVisitor(origin: string): Visitor {
       onPage(await browser.press(consent, "Allow"), "/connections", "linking");
       const [made] = await connections(integration);
       if (made === undefined) throw new Error("linking: no connection came of it");
-      return { linked: true, connection: { id: made.id, account: made.account?.label ?? "" } };
+      return { linked: true, connection: { ...linkedAccount(made), verifiedAt: null } };
     },
-    untilRead: async (connectionId, waitMs) => {
+    untilRead: async ({ id: connectionId, verifiedAt }, waitMs) => {
       const deadline = performance.now() + waitMs;
       while (performance.now() < deadline) {
         const { items } = await read("/api/connections", Connections);
         const one = items.find(({ id }) => id === connectionId);
-        if (one?.verifiedAt != null && one.state === "connected") return;
+        if (one?.verifiedAt != null && one.verifiedAt !== verifiedAt && one.state === "connected") return;
         if (one?.state === "expired") throw new Error("the credential expired while it was read");
         await sleep(20);
       }
@@ -121,6 +123,12 @@ export function createVisitor(origin: string): Visitor {
     reopenTask: (connectionId, taskId) => act(connectionId, "task.reopen", taskId),
   };
 }
+
+const linkedAccount = (one: z.infer<typeof Connections>["items"][number]): LinkedAccount => ({
+  id: one.id,
+  account: one.account?.label ?? "",
+  verifiedAt: one.verifiedAt,
+});
 
 /** The last thing said of the task leaves it open. (Completing a recurring one moves it on instead of closing it.) */
 const isOpening = (type: string): boolean =>
