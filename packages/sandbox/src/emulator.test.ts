@@ -19,6 +19,8 @@ const counter: Emulator<Counter> = {
         return world;
       },
       reset: () => void (world = { hits: 0 }),
+      snapshot: () => world,
+      restore: (snapshot) => void (world = snapshot as Counter),
     };
   },
 };
@@ -71,6 +73,16 @@ describe("an emulator", () => {
     expect([control.world.hits, control.faults.pending, control.journal.entries]).toEqual([0, 0, []]);
     expect((await ask(origin))[0]).toBe(200);
     expect(control.world.hits).toBe(1);
+  });
+
+  it("goes on where it was, when it has a place to keep what it knows", async () => {
+    let kept: Uint8Array | undefined;
+    const store = { load: () => kept, save: (state: Uint8Array) => void (kept = state) };
+    const first = await start({ store });
+    await ask(first.origin, { method: "POST", body: "x" });
+    await first.stop();
+    const second = await start({ store });
+    expect(second.control.world).toEqual({ hits: 1 });
   });
 
   it("remembers what was asked, without what could be a secret", async () => {
