@@ -48,6 +48,18 @@ const authorize = () =>
     code_challenge_method: "S256",
   })}`;
 
+const exchange = (callback: URL) =>
+  fetch(`${idp.issuer}/token`, {
+    method: "POST",
+    headers: { authorization: `Basic ${btoa("hub:sandbox-only")}` },
+    body: new URLSearchParams({
+      grant_type: "authorization_code",
+      code: callback.searchParams.get("code") ?? "",
+      redirect_uri: redirectUri,
+      code_verifier: verifier,
+    }),
+  });
+
 describe("the simulated identity provider", () => {
   it.each([
     ["sample", "Sample Person", "sample@example.com"],
@@ -60,19 +72,10 @@ describe("the simulated identity provider", () => {
     expect(text).not.toMatch(/<script|https:\/\//);
     const { url } = await visit(page.url.href, { person });
     expect(url.searchParams.get("state")).toBe("s");
-    const tokens = await fetch(`${idp.issuer}/token`, {
-      method: "POST",
-      headers: { authorization: `Basic ${btoa("hub:sandbox-only")}` },
-      body: new URLSearchParams({
-        grant_type: "authorization_code",
-        code: url.searchParams.get("code") ?? "",
-        redirect_uri: redirectUri,
-        code_verifier: verifier,
-      }),
-    });
-    const { access_token } = (await tokens.json()) as { access_token: string };
+    const { access_token } = (await (await exchange(url)).json()) as { access_token: string };
     const claims = await fetch(`${idp.issuer}/me`, { headers: { authorization: `Bearer ${access_token}` } });
     expect(await claims.json()).toEqual({ sub: person, name, email, email_verified: true });
+    expect((await exchange(url)).status).toBe(400);
   });
 
   it("tells the client when the person says no", async () => {
@@ -80,6 +83,15 @@ describe("the simulated identity provider", () => {
     const page = await visit(authorize());
     const { url } = await visit(page.url.href, { person: "" });
     expect(url.searchParams.get("error")).toBe("access_denied");
+  });
+
+  it("asks again who it is, so that one browser can become somebody else", async () => {
+    const visit = visitor();
+    for (const person of ["sample", "second"]) {
+      const page = await visit(authorize());
+      expect(page.response?.status).toBe(200);
+      expect((await visit(page.url.href, { person })).url.searchParams.has("code")).toBe(true);
+    }
   });
 
   it("refuses somebody it does not know, and a page that has ended", async () => {

@@ -3,7 +3,8 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { AddressInfo } from "node:net";
 import { promisify } from "node:util";
 import { html } from "hono/html";
-import Provider, { type Configuration } from "oidc-provider";
+import Provider, { type Configuration, interactionPolicy } from "oidc-provider";
+import { identityMemory } from "./identity-memory.ts";
 
 export interface IdentityProviderOptions {
   /** 0 takes a free one. */
@@ -42,6 +43,8 @@ export interface IdentityProvider {
 }
 
 const FORM_BYTES_MAX = 4096;
+const HOUR_S = 3600;
+type Interaction = InstanceType<Provider["Interaction"]>;
 
 /**
  * The simulated OpenID provider: panva's certified `oidc-provider` with one page of ours, on which a visitor picks who
@@ -84,8 +87,8 @@ async function configuration(
   people: readonly SamplePerson[],
 ): Promise<Configuration> {
   const { privateKey } = await promisify(generateKeyPair)("rsa", { modulusLength: 2048 });
-  const HOUR_S = 3600;
   return {
+    adapter: identityMemory(),
     clients: clients.map((client) => ({
       client_id: client.clientId,
       client_secret: client.clientSecret,
@@ -111,7 +114,7 @@ async function configuration(
       Session: HOUR_S,
       Grant: HOUR_S,
     },
-    interactions: { url: (_ctx, details) => `/interaction/${details.uid}` },
+    interactions: { policy: askEveryTime(), url: (_ctx, details) => `/interaction/${details.uid}` },
     findAccount: (_ctx, id) => {
       const person = people.find((candidate) => candidate.id === id);
       if (person === undefined) return undefined;
@@ -140,6 +143,17 @@ async function configuration(
       return grant;
     },
   };
+}
+
+/** Signing out of the hub and in again is how one becomes somebody else, so no session here answers silently… */
+function askEveryTime(): interactionPolicy.DefaultPolicy {
+  const policy = interactionPolicy.base();
+  const { Check } = interactionPolicy;
+  const always = new Check("always", "the person is asked every time", "login_required", (ctx) =>
+    ctx.oidc.result?.login === undefined ? Check.REQUEST_PROMPT : Check.NO_NEED_TO_PROMPT,
+  );
+  policy.get("login")?.checks.add(always);
+  return policy;
 }
 
 /** GET shows the choice, POST makes it: `person=<id>`, or `person=` for "Not now". */
@@ -171,8 +185,18 @@ function interactionPage(provider: Provider, people: readonly SamplePerson[], cl
     }
     const person = people.find((candidate) => candidate.id === picked);
     if (person === undefined) return void page(400, choice(known.uid, people));
+    await forgetSession(provider, known);
     return provider.interactionFinished(request, response, { login: { accountId: person.id } });
   };
+}
+
+/** …and none is left in the way: oidc-provider would sign the old one out first, on a page that needs a script. */
+async function forgetSession(provider: Provider, interaction: Interaction): Promise<void> {
+  if (interaction.session === undefined) return;
+  const session = await provider.Session.findByUid(interaction.session.uid);
+  await session?.destroy();
+  delete interaction.session;
+  await interaction.save(HOUR_S);
 }
 
 /** @throws RangeError past {@link FORM_BYTES_MAX}. */

@@ -11,6 +11,7 @@ export interface Assets {
   /** By path. A path holds the hash of what it leads to, so it may be cached for ever. */
   readonly files: ReadonlyMap<string, Asset>;
   readonly stylesheet: string;
+  readonly icon: string;
   /** The one font that every page needs at once. */
   readonly preload: string;
 }
@@ -24,6 +25,9 @@ const FONTS = {
   "mono-latin":
     "@fontsource-variable/atkinson-hyperlegible-mono/files/atkinson-hyperlegible-mono-latin-wght-normal.woff2",
 } as const;
+
+/** Two streams that become one; petrol, which is legible on light and dark tabs. */
+const ICON = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><g fill="none" stroke="#1d8594" stroke-width="4"><path d="M2 6c10 0 10 10 16 10M2 26c10 0 10-10 16-10M17 16h8"/></g><circle cx="26" cy="16" r="5" fill="#1d8594"/></svg>`;
 
 /** Reads stylesheet and fonts once. */
 export function loadAssets(): Assets {
@@ -45,5 +49,6 @@ export function loadAssets(): Assets {
     .replaceAll(/\n\s*/g, "\n")
     .replaceAll(/font:([\w-]+)/g, (_match, name: string) => fonts[name] ?? "");
   const stylesheet = add("pages.css", "text/css; charset=utf-8", Uint8Array.from(Buffer.from(css)));
-  return { files, stylesheet, preload: fonts["next-latin"] ?? "" };
+  const icon = add("icon.svg", "image/svg+xml", Uint8Array.from(Buffer.from(ICON)));
+  return { files, stylesheet, icon, preload: fonts["next-latin"] ?? "" };
 }

@@ -45,7 +45,8 @@ export function connectPage(
               (scope) =>
                 html`<li>
                   <strong>${scope.label[language]}</strong>
-                  <em>${scope.required ? words.shares.required : words.shares.optional}</em
+                  <em class="${scope.required ? "must" : ""}"
+                    >${scope.required ? words.shares.required : words.shares.optional}</em
                   ><span>${scope.why[language]}</span> <code>${scope.id}</code>
                 </li>`,
             )}

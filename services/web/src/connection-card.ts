@@ -1,16 +1,25 @@
 import { html } from "hono/html";
 import type { Connection, Integration } from "./api.ts";
-import { button, type Frame, type Html } from "./layout.ts";
+import { button, type Frame, type Html, notice } from "./layout.ts";
 import { strip } from "./strip.ts";
 import { wire } from "./wire.ts";
 
-/** One connection: the wire, what its state means, what it shares, and what can be done about it. */
-export function connectionCard(frame: Frame, connection: Connection, integration: Integration | undefined): Html {
+/**
+ * One connection: the wire, what its state means, what it shares, and what can be done about it. A fresh one says so
+ * itself, because that is where the address leads.
+ */
+export function connectionCard(
+  frame: Frame,
+  connection: Connection,
+  integration: Integration | undefined,
+  fresh = false,
+): Html {
   const { words } = frame.speech;
   const { id, name, state, account } = connection;
   const heading = `name-${id}`;
   const ended = state === "disconnected";
   return html`<article id="connection-${id}" class="card" tabindex="-1" aria-labelledby="${heading}">
+    ${fresh ? linkedNotice(frame, connection) : ""}
     <div class="line">
       <span class="plug">${words.you}</span>${wire(state, words.wire(words.state[state], name))}
       <h3 id="${heading}" class="plug">${name}</h3>
@@ -24,6 +33,12 @@ export function connectionCard(frame: Frame, connection: Connection, integration
     ${ended || integration === undefined ? "" : shares(frame, connection, integration)}
     <div class="row actions">${actions(frame, connection)}</div>
   </article>`;
+}
+
+function linkedNotice({ speech }: Frame, { name, scopes }: Connection): Html {
+  const { linked, linkedPartly } = speech.words.connections;
+  const whole = scopes.asked.every((scope) => scopes.granted.includes(scope));
+  return notice("good", whole ? linked(name) : linkedPartly(name));
 }
 
 /** What the badge means, in whole sentences. */
@@ -125,7 +140,7 @@ function shares({ speech, me }: Frame, { scopes }: Connection, integration: Inte
         (scope) =>
           html`<li>
             <strong>${scope.label[language]}</strong
-            >${given.includes(scope.id) ? "" : html` <em>${words.shares.notGiven}</em>`}<span
+            >${given.includes(scope.id) ? "" : html` <em class="missing">${words.shares.notGiven}</em>`}<span
               >${scope.why[language]}</span
             >
             <code>${scope.id}</code>

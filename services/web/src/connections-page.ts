@@ -32,12 +32,12 @@ export function connectionsPage(
   const needy = live.filter(({ state }) => state === "expired");
   const calm = live.filter(({ state }) => state !== "expired");
   const ended = sorted.filter(({ state }) => state === "disconnected").slice(0, ENDED_MAX);
-  const fresh = connections.find(({ id }) => id === linked);
   const card = (connection: Connection) =>
     connectionCard(
       frame,
       connection,
       integrations.find(({ id }) => id === connection.integration),
+      connection.id === linked,
     );
   const section = (id: string, title: string, content: readonly Html[]) =>
     content.length === 0
@@ -49,8 +49,7 @@ export function connectionsPage(
   return layout(
     frame,
     words.connections.title,
-    html`${fresh === undefined ? "" : linkedNotice(frame, fresh)}
-      <h1>${words.connections.title}</h1>
+    html` <h1>${words.connections.title}</h1>
       <p class="lead">${live.length === 0 ? words.connections.empty : words.connections.lead}</p>
       ${section("needs-you", words.connections.needsYou(needy.length), needy.map(card))}
       ${section("yours", needy.length > 0 ? words.connections.others : words.connections.working(calm.length), calm.map(card))}
@@ -69,12 +68,6 @@ export function connectionsPage(
       )}
       ${section("ended", words.connections.ended, ended.map(card))}`,
   );
-}
-
-function linkedNotice({ speech }: Frame, { name, scopes }: Connection): Html {
-  const { linked, linkedPartly } = speech.words.connections;
-  const whole = scopes.asked.every((scope) => scopes.granted.includes(scope));
-  return notice("good", whole ? linked(name) : linkedPartly(name));
 }
 
 function offer({ speech }: Frame, { id, name, description, sandbox }: Integration, another: boolean): Html {

@@ -13,11 +13,8 @@ export class LastNames {
 
   remember(cookies: string, connections: readonly Connection[]): void {
     this.forget(cookies);
-    const live = connections.filter(({ state }) => state !== "disconnected").slice(0, NAMES_MAX);
-    this.#names.set(
-      keyOf(cookies),
-      live.map(({ name }) => name),
-    );
+    const live = connections.filter(({ state }) => state !== "disconnected").map(({ name }) => name);
+    this.#names.set(keyOf(cookies), [...new Set(live)].slice(0, NAMES_MAX));
     const [oldest] = this.#names.keys();
     if (this.#names.size > SESSIONS_MAX && oldest !== undefined) this.#names.delete(oldest);
   }

@@ -21,7 +21,7 @@ export interface Frame {
   readonly me?: Me;
 }
 
-/** A whole page. `title` is also its heading, unless the content brings one. */
+/** A whole page. The content brings its own heading. */
 export function layout(frame: Frame, title: string, content: Html): Html {
   const { speech, theme, assets, me } = frame;
   const { words, language } = speech;
@@ -34,6 +34,7 @@ export function layout(frame: Frame, title: string, content: Html): Html {
         <meta name="color-scheme" content="${theme === "system" ? "light dark" : theme}" />
         <title>${title} · Tributary</title>
         <link rel="preload" href="${assets.preload}" as="font" type="font/woff2" crossorigin />
+        <link rel="icon" href="${assets.icon}" type="image/svg+xml" />
         <link rel="stylesheet" href="${assets.stylesheet}" />
       </head>
       <body>

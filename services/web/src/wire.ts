@@ -9,13 +9,13 @@ import type { Html } from "./layout.ts";
 export const wire = (state: ConnectionState, title: string): Html =>
   html`<svg class="wire" data-state="${state}" role="img" height="24">
     <title>${title}</title>
-    ${ends(state)}${shapes[state]}
+    ${shapes[state]}${ends(state)}
   </svg>`;
 
 const ends = (state: ConnectionState): Html => {
   const kind = state === "disconnected" ? "hollow" : "solid";
-  return html`<circle class="${kind}" cx="5" cy="12" r="4" /><svg x="100%" class="o">
-      <circle class="${kind}" cx="-5" cy="12" r="4" />
+  return html`<circle class="${kind}" cx="4" cy="12" r="4" /><svg x="100%" class="o">
+      <circle class="${kind}" cx="-4" cy="12" r="4" />
     </svg>`;
 };
 

@@ -127,17 +127,18 @@ export const receipt: Receipt = {
 
 const EVENT_TYPES = ["TaskChanged", "TaskCompleted", "TaskReopened", "TaskDeleted"];
 export const TITLE = "Water the <plants> & call home";
-const events: readonly ConnectionEvent[] = Array.from({ length: 50 }, (_, index) => ({
+const eventAt = (index: number): ConnectionEvent => ({
   id: `e${index}`,
   type: `tributary.task.v1.${EVENT_TYPES[index % 4]}`,
   time: ago(3 + index * 17),
   sequence: String(1284 - index),
   objectKey: `task/${index}`,
   data: index % 4 === 3 ? { taskId: `${index}` } : { task: { id: `${index}`, title: TITLE } },
-}));
+});
 
 /** The public API as the pages need it, over samples that tests change as they like. */
 export class FakeApi {
+  readonly #events: number;
   readonly asked: string[] = [];
   readonly bodies: unknown[] = [];
   connections: Connection[] = [];
@@ -146,6 +147,10 @@ export class FakeApi {
   receipt: Receipt = receipt;
   signedIn = true;
   redirectUrl = "http://127.0.0.1:1/oauth/authorize?client_id=hub";
+
+  constructor(events = 50) {
+    this.#events = events;
+  }
 
   readonly fetch = async (request: Request): Promise<Response> => this.#app().fetch(request);
 
@@ -165,7 +170,9 @@ export class FakeApi {
     app.get("/api/connections", (c) => c.json({ items: this.connections }));
     app.get("/api/receipts/:id", (c) => (c.req.param("id") === this.receipt.id ? c.json(this.receipt) : c.notFound()));
     app.post("/api/integrations/:id/oauth/start", (c) => c.json({ redirectUrl: this.redirectUrl }));
-    app.get("/api/connections/:id/events", (c) => c.json({ items: events }));
+    app.get("/api/connections/:id/events", (c) =>
+      c.json({ items: Array.from({ length: this.#events }, (_, index) => eventAt(index)) }),
+    );
     app.get("/api/connections/:id", (c) => {
       const found = find(c.req.param("id"));
       return found === undefined ? c.notFound() : c.json(found);

@@ -101,7 +101,7 @@ export const en = {
     again: (provider: string): string => `Reconnect ${provider}`,
     lead: (provider: string): string =>
       `${provider} will ask you to confirm. Before you go, this is what you would agree to.`,
-    reads: "What is read",
+    reads: "What we ask for",
     changes: "What can be changed",
     changesNothing: "Nothing. We only read.",
     changesWhen: "Only when you ask for it.",
@@ -117,7 +117,7 @@ export const en = {
     neverList: [
       "Your password is never seen by us: you type it at the provider alone.",
       "Nothing is sold, or used for ads.",
-      "Nothing more is read than what stands here.",
+      "We ask for nothing beyond what stands here.",
     ],
     go: (provider: string): string => `Continue to ${provider}`,
     notNow: "Not now",

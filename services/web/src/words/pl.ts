@@ -127,7 +127,7 @@ export const pl: Words = {
     title: (provider) => `Połącz: ${provider}`,
     again: (provider) => `Połącz ponownie: ${provider}`,
     lead: (provider) => `${provider} poprosi Cię o potwierdzenie. Zanim tam przejdziesz, zobacz, na co się zgadzasz.`,
-    reads: "Co jest odczytywane",
+    reads: "O co prosimy",
     changes: "Co może zostać zmienione",
     changesNothing: "Nic. Tylko odczytujemy.",
     changesWhen: "Tylko wtedy, gdy o to poprosisz.",
@@ -148,7 +148,7 @@ export const pl: Words = {
     neverList: [
       "Nigdy nie widzimy Twojego hasła: wpisujesz je wyłącznie u dostawcy.",
       "Niczego nie sprzedajemy ani nie używamy do reklam.",
-      "Nie odczytujemy niczego poza tym, co tu opisano.",
+      "Nie prosimy o nic poza tym, co tu opisano.",
     ],
     go: (provider) => `Przejdź do serwisu ${provider}`,
     notNow: "Nie teraz",
