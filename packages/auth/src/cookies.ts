@@ -10,9 +10,10 @@ export interface Cookies {
 
 /**
  * On https: `__Host-` and `Secure`, so that neither a neighbouring subdomain nor plain http can plant one (RFC 6265bis
- * §4.1.3). On http, which is allowed on loopback alone, neither: the prefix demands `Secure`, and browsers disagree
- * about `Secure` over http to a loopback address. What is lost there: cookies ignore ports, so every service of this
- * machine's loopback sees the cookie.
+ * §4.1.3). On http, which is allowed on loopback alone, neither: the prefix demands `Secure`, and who keeps a `Secure`
+ * cookie over http differs (Chromium 156 does for 127.0.0.1 and localhost, measured; RFC 6265bis §5.7 lets nobody; HTTP
+ * libraries do not send it back). What is lost there: cookies ignore ports, so every service on this machine's loopback
+ * sees the cookie.
  * @throws TypeError for an origin that is neither.
  */
 export function cookiesOf(origin: string): Cookies {
