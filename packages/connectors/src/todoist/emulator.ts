@@ -82,6 +82,8 @@ export const todoistEmulator: Emulator<TodoistWorld> = {
         return current;
       },
       reset: () => {
+        // Sync tokens of before mean nothing in a new world.
+        key = random(16);
         executed.clear();
         clearLimits();
         current = start();
