@@ -6,6 +6,10 @@ import { event_subject } from "./gen/tributary/options/v1/options_pb.ts";
 export const EVENT_STREAM = "TRIBUTARY_EVENTS";
 export const EVENT_SUBJECTS = ["evt.v1.>", "sys.v1.>"] as const;
 
+/** The JetStream stream that keeps what subscribers gave up on. */
+export const DEAD_LETTER_STREAM = "TRIBUTARY_DEAD_LETTERS";
+export const DEAD_LETTER_SUBJECTS = ["dlq.v1.>"] as const;
+
 /** What the runtime knows about an event besides its payload; travels as headers, never inside the payload. */
 export interface EventAttributes {
   /** Deterministic: see {@link eventId}. Also the `Nats-Msg-Id`. */

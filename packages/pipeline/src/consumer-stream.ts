@@ -54,6 +54,8 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
   /** Where the walk over all connections stands; undefined when it has ended. */
   let walk: string | undefined = FIRST_ID;
   let lookAt = 0;
+  /** The connection that the ledger is asked about now: what it commits meanwhile is asked for again. */
+  let reading: string | undefined;
 
   signal.addEventListener("abort", () => bell.ring(), { once: true });
 
@@ -73,7 +75,9 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
     ready.delete(connectionId);
     const lane = lanes.get(connectionId) ?? (await openLane(connectionId));
     const limit = Math.min(READ_EVENTS, window - outstanding);
+    reading = connectionId;
     const steps = await eventsAfter(database.query, { ...options, connectionId }, lane.read, types, limit);
+    reading = undefined;
     for (const { place, event } of steps) take(lane, place, event);
     if (steps.length === limit) ready.add(connectionId);
     if (lane.outstanding === 0) save(lane);
@@ -139,7 +143,8 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
 
   function hearBatch(batch: EventBatch, firstSequence: bigint): void {
     const lane = lanes.get(batch.connectionId);
-    const next = lane !== undefined && !ready.has(batch.connectionId) && lane.read.sequence === firstSequence - 1n;
+    const caughtUp = reading !== batch.connectionId && !ready.has(batch.connectionId);
+    const next = caughtUp && lane?.read.sequence === firstSequence - 1n;
     if (!next || outstanding + batch.events.length > window) return wake(batch.connectionId);
     batch.events.forEach((event, index) => {
       const sequence = firstSequence + BigInt(index);

@@ -23,3 +23,4 @@ export {
   type SubscribeOptions,
   WINDOW_MAX,
 } from "./stream.ts";
+export { type Relay, type RelayLog, type RelayOptions, type RelayStatus, startRelay } from "./relay.ts";

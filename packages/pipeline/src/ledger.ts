@@ -84,6 +84,40 @@ export async function eventsAfter(
   }));
 }
 
+/** Exported for the test of its plan. */
+export const CONNECTIONS_AFTER = `
+SELECT c.id AS connection_id, e.* FROM unnest($1::uuid[], $2::bigint[], $3::text[]) AS c (id, after, since)
+CROSS JOIN LATERAL (
+  SELECT organization_id, ${COLUMNS}, payload FROM pipeline.event
+  WHERE connection_id = c.id AND sequence > c.after AND day >= c.since::date ORDER BY sequence LIMIT $4
+) AS e`;
+
+/**
+ * The next events of many connections at once, whatever their organisation: for the relay alone.
+ * @param limit for each connection.
+ */
+export async function connectionsAfter(
+  on: Queryable,
+  places: readonly (LedgerPlace & { readonly connectionId: string })[],
+  limit: number,
+): Promise<ReadonlyMap<string, readonly { readonly event: LedgerEvent; readonly day: string }[]>> {
+  type Row = LedgerRow & { readonly connection_id: string; readonly organization_id: string };
+  const rows = await run<Row>(on, CONNECTIONS_AFTER, [
+    places.map((place) => place.connectionId),
+    places.map((place) => String(place.sequence)),
+    places.map((place) => place.day ?? "-infinity"),
+    limit,
+  ]);
+  const read = new Map<string, { event: LedgerEvent; day: string }[]>();
+  for (const row of rows) {
+    const event = ledgerEvent(row.organization_id, row.connection_id, row, row.payload ?? new Uint8Array());
+    const steps = read.get(row.connection_id);
+    if (steps === undefined) read.set(row.connection_id, [{ event, day: row.day }]);
+    else steps.push({ event, day: row.day });
+  }
+  return read;
+}
+
 const LAST_EVENTS = `
 SELECT ${COLUMNS}, payload FROM pipeline.event
 WHERE connection_id = $1 AND organization_id = $2 ORDER BY sequence DESC LIMIT $3`;

@@ -77,7 +77,8 @@ export function createPositionWriter(database: Database): PositionWriter {
         rows.map((row) => row.organizationId),
         rows.map((row) => row.consumer),
         rows.map((row) => row.connectionId),
-        rows.map((row) => row.settled),
+        // As text: postgres.js takes an array of bigint for a bigint.
+        rows.map((row) => String(row.settled)),
       ]);
       under = writing.catch(() => {});
       await writing;
@@ -161,7 +162,7 @@ export function settleStored(
     const open = wanted.find((event) => !ahead.has(event.sequence));
     const moved = open === undefined ? last : open.sequence - 1n;
     const rest = [...ahead].filter((one) => one > moved);
-    await run(tx, MOVE_POSITION, [organizationId, consumer, connectionId, moved, rest]);
+    await run(tx, MOVE_POSITION, [organizationId, consumer, connectionId, moved, rest.map(String)]);
     return { connectionId, settled: moved, ahead: rest };
   });
 }

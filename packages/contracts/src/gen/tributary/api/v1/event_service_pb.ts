@@ -14,7 +14,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file tributary/api/v1/event_service.proto.
  */
 export const file_tributary_api_v1_event_service: GenFile = /*@__PURE__*/
-  fileDesc("CiR0cmlidXRhcnkvYXBpL3YxL2V2ZW50X3NlcnZpY2UucHJvdG8SEHRyaWJ1dGFyeS5hcGkudjEiQwoQU3Vic2NyaWJlUmVxdWVzdBIQCghjb25zdW1lchgBIAEoCRINCgV0eXBlcxgCIAMoCRIOCgZ3aW5kb3cYAyABKA0i8AEKEVN1YnNjcmliZVJlc3BvbnNlEgoKAmlkGAEgASgJEgwKBHR5cGUYAiABKAkSFwoPb3JnYW5pemF0aW9uX2lkGAMgASgJEhUKDWNvbm5lY3Rpb25faWQYBCABKAkSEAoIc2VxdWVuY2UYBSABKAQSDwoHc3ViamVjdBgGIAEoCRIoCgR0aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRkYXRhGAggASgMEhAKCGJhY2tmaWxsGAkgASgIEhMKC3RyYWNlcGFyZW50GAogASgJEg8KB2F0dGVtcHQYCyABKA0igwEKCkFja1JlcXVlc3QSEAoIY29uc3VtZXIYASABKAkSFQoNY29ubmVjdGlvbl9pZBgCIAEoCRIQCghzZXF1ZW5jZRgDIAEoBBIqCgdvdXRjb21lGAQgASgOMhkudHJpYnV0YXJ5LmFwaS52MS5PdXRjb21lEg4KBnJlYXNvbhgFIAEoCSINCgtBY2tSZXNwb25zZSpQCgdPdXRjb21lEhcKE09VVENPTUVfVU5TUEVDSUZJRUQQABITCg9PVVRDT01FX0hBTkRMRUQQARIXChNPVVRDT01FX0RFQURfTEVUVEVSEAIyqgEKDEV2ZW50U2VydmljZRJWCglTdWJzY3JpYmUSIi50cmlidXRhcnkuYXBpLnYxLlN1YnNjcmliZVJlcXVlc3QaIy50cmlidXRhcnkuYXBpLnYxLlN1YnNjcmliZVJlc3BvbnNlMAESQgoDQWNrEhwudHJpYnV0YXJ5LmFwaS52MS5BY2tSZXF1ZXN0Gh0udHJpYnV0YXJ5LmFwaS52MS5BY2tSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_timestamp]);
+  fileDesc("CiR0cmlidXRhcnkvYXBpL3YxL2V2ZW50X3NlcnZpY2UucHJvdG8SEHRyaWJ1dGFyeS5hcGkudjEiQwoQU3Vic2NyaWJlUmVxdWVzdBIQCghjb25zdW1lchgBIAEoCRINCgV0eXBlcxgCIAMoCRIOCgZ3aW5kb3cYAyABKA0ilwIKEVN1YnNjcmliZVJlc3BvbnNlEgoKAmlkGAEgASgJEgwKBHR5cGUYAiABKAkSFwoPb3JnYW5pemF0aW9uX2lkGAMgASgJEhUKDWNvbm5lY3Rpb25faWQYBCABKAkSEAoIc2VxdWVuY2UYBSABKAQSDwoHc3ViamVjdBgGIAEoCRIoCgR0aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRkYXRhGAggASgMEhAKCGJhY2tmaWxsGAkgASgIEhMKC3RyYWNlcGFyZW50GAogASgJEg8KB2F0dGVtcHQYCyABKA0SEQoJY29ubmVjdG9yGAwgASgJEhIKCm9iamVjdF9rZXkYDSABKAkigwEKCkFja1JlcXVlc3QSEAoIY29uc3VtZXIYASABKAkSFQoNY29ubmVjdGlvbl9pZBgCIAEoCRIQCghzZXF1ZW5jZRgDIAEoBBIqCgdvdXRjb21lGAQgASgOMhkudHJpYnV0YXJ5LmFwaS52MS5PdXRjb21lEg4KBnJlYXNvbhgFIAEoCSINCgtBY2tSZXNwb25zZSpQCgdPdXRjb21lEhcKE09VVENPTUVfVU5TUEVDSUZJRUQQABITCg9PVVRDT01FX0hBTkRMRUQQARIXChNPVVRDT01FX0RFQURfTEVUVEVSEAIyqgEKDEV2ZW50U2VydmljZRJWCglTdWJzY3JpYmUSIi50cmlidXRhcnkuYXBpLnYxLlN1YnNjcmliZVJlcXVlc3QaIy50cmlidXRhcnkuYXBpLnYxLlN1YnNjcmliZVJlc3BvbnNlMAESQgoDQWNrEhwudHJpYnV0YXJ5LmFwaS52MS5BY2tSZXF1ZXN0Gh0udHJpYnV0YXJ5LmFwaS52MS5BY2tSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_timestamp]);
 
 /**
  * Which events to stream, and to whom.
@@ -128,11 +128,25 @@ export type SubscribeResponse = Message<"tributary.api.v1.SubscribeResponse"> & 
   traceparent: string;
 
   /**
-   * How often this event has been sent to this consumer on this stream or before it, from 1.
+   * How often this event has been sent to this consumer, from 1, as far as the hub remembers: not across its restart.
    *
    * @generated from field: uint32 attempt = 11;
    */
   attempt: number;
+
+  /**
+   * Id of the connector, such as "todoist".
+   *
+   * @generated from field: string connector = 12;
+   */
+  connector: string;
+
+  /**
+   * What the event is about: "<object>/<provider's id>".
+   *
+   * @generated from field: string object_key = 13;
+   */
+  objectKey: string;
 };
 
 /**
@@ -254,8 +268,11 @@ export const OutcomeSchema: GenEnum<Outcome> = /*@__PURE__*/
  */
 export const EventService: GenService<{
   /**
-   * Streams events in order per connection, starting behind the consumer's last acknowledgement. The stream stays
-   * open and carries new events as they are committed; at most `window` events are outstanding at a time.
+   * Streams events in order per connection, starting behind the consumer's last acknowledgement; a new consumer starts
+   * with the oldest event that is retained. The stream stays open and carries new events as they are committed; at most
+   * `window` events are outstanding at a time, and one that is not acknowledged is sent again on the next stream. One
+   * stream serves a consumer at a time: a second one waits, and ABORTED ends the stream of a subscriber that was silent
+   * when another came.
    *
    * @generated from rpc tributary.api.v1.EventService.Subscribe
    */
@@ -265,7 +282,8 @@ export const EventService: GenService<{
     output: typeof SubscribeResponseSchema;
   },
   /**
-   * Settles one event for a consumer. Idempotent.
+   * Settles one event for a consumer; answers when that is durable. Idempotent. NOT_FOUND for an unknown consumer or
+   * event.
    *
    * @generated from rpc tributary.api.v1.EventService.Ack
    */

@@ -1,0 +1,2 @@
+export { type PrivateNats, startPrivateNats } from "./private-nats.ts";
+export { sampleBatch } from "./sample-batch.ts";
