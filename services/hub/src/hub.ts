@@ -1,4 +1,4 @@
-import { createApi, createRpc } from "@tributary/api";
+import { createApi, createRpc, EVENT_RETENTION_DAYS } from "@tributary/api";
 import { type Auth, createAuth, createServiceKeys, migrations as authTables } from "@tributary/auth";
 import { connectors } from "@tributary/connectors";
 import { type Database, migrate, openPglite, openPostgres } from "@tributary/db";
@@ -13,7 +13,6 @@ import {
   append,
   createEventStream,
   createHandOff,
-  ensurePartitions,
   migrations as pipelineTables,
   startRelay,
 } from "@tributary/pipeline";
@@ -28,6 +27,7 @@ import { createLog } from "./log.ts";
 import { ownSecret } from "./own-secret.ts";
 import { type Sandbox, startSandbox } from "./sandbox.ts";
 import { serve } from "./serve.ts";
+import { startUpkeep } from "./upkeep.ts";
 
 /** A running hub. */
 export interface Hub {
@@ -75,7 +75,6 @@ async function compose(
   const database = await openDatabase(config, folder);
   opened.push(() => database.close());
   await migrate(database, [authTables, vaultTables, pipelineTables, integrationTables]);
-  await ensurePartitions(database, new Date());
 
   const sandbox = config.sandbox === undefined ? undefined : await startSandbox(config, folder, onStart);
   if (sandbox !== undefined) opened.push(() => sandbox.stop());
@@ -90,6 +89,17 @@ async function compose(
     ...(sandbox === undefined ? {} : { origins: sandbox.origins }),
   });
 
+  const auth = createAuth(authOptions(config, folder, database, sandbox));
+  opened.push(
+    await startUpkeep({
+      database,
+      log,
+      now: () => new Date(),
+      retentionDays: EVENT_RETENTION_DAYS,
+      relayed: config.natsUrl !== undefined,
+      sweep: () => auth.sweep(),
+    }),
+  );
   const handOff = await createHandOff({ database, process: randomUUID() });
   opened.push(() => handOff.stop());
   const stream = await createEventStream({ database, handOff });
@@ -116,7 +126,6 @@ async function compose(
 
   const localKey = ownSecret(folder.file("subscriber.key"));
   if (config.roles.has("http")) {
-    const auth = createAuth(authOptions(config, folder, database, sandbox));
     const app = routes({ config, runtime, auth, vault, nudge: () => scheduler?.nudge(), stream, localKey, database });
     const listener = await serve(app.fetch, { host: config.host, port: config.port, setting: "TRIBUTARY_PORT" });
     opened.push(() => listener.close());
