@@ -103,6 +103,21 @@ describe("a request", () => {
   });
 });
 
+describe("a session", () => {
+  it("keeps a data key for a minute, and no longer once the subject's key was destroyed", async () => {
+    const session = open();
+    await session.fetch(ME);
+    await run(database.query, "CREATE TABLE kept AS TABLE vault.subject_key");
+    await run(database.query, "DELETE FROM vault.subject_key");
+    harness.clock.now = new Date("2026-11-21T10:00:59Z");
+    expect((await session.fetch(ME)).status).toBe(200);
+    harness.clock.now = new Date("2026-11-21T10:01:00Z");
+    await expect(session.fetch(ME)).rejects.toMatchObject({ code: "credential_integrity_error" });
+    await run(database.query, "INSERT INTO vault.subject_key SELECT * FROM kept");
+    expect((await session.fetch(ME)).status).toBe(200);
+  });
+});
+
 describe("the audit", () => {
   it("has one row a session, however many requests", async () => {
     const session = open({ purpose: "action", correlationId: "run-7" });

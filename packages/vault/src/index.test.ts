@@ -105,6 +105,9 @@ describe("what the vault gives out", () => {
       response.writeHead(302, { location: "https://evil.example.com/?canary-leak" }).end(),
     );
     await keep(session().fetch(`https://${HOST}/v1/away`));
+    provider.routes.set("/v1/reset", (_, response) => reset(response));
+    const posted = { method: "POST", form: { note: "canary-form" }, headers: { "x-note": "canary-header" } } as const;
+    await keep(session().fetch(`https://${HOST}/v1/reset`, { ...posted, query: { note: "canary-query" } }));
     await keep(session().fetch("https://evil.example.com/?canary-query"));
     provider.revocationFaults.push({ answer: json(503, echo) }, { answer: json(400, echo) });
     await keep(session().revoke());

@@ -28,7 +28,8 @@ function open(secret: SealedSecret, at = context, privateKey = pair.privateKey):
 
 describe("a context", () => {
   it("is another one for every other list of parts", () => {
-    const parts = fc.array(fc.string({ unit: "binary", maxLength: 6 }), { maxLength: 5 });
+    // Few characters, the zero among them: what a delimiter or a padding would confuse comes up often.
+    const parts = fc.array(fc.string({ unit: fc.constantFrom("\0", "a", "|"), maxLength: 9 }), { maxLength: 4 });
     fc.assert(
       fc.property(parts, parts, (one, other) => {
         const equal = Buffer.compare(contextBytes(...one), contextBytes(...other)) === 0;
@@ -40,9 +41,11 @@ describe("a context", () => {
 
   it("keeps apart what a delimiter would join", () => {
     const lists = [
+      ["a\0\0\0\0b"],
       ["a|b", "c"],
       ["a", "b|c"],
       ["ab", "c"],
+      ["a", "b"],
       ["a", "bc"],
       ["abc"],
       ["", "abc"],
