@@ -57,7 +57,7 @@ const authWith = (change: Partial<Parameters<typeof createAuth>[0]>): Auth =>
     now: () => now,
     fetch: async (input, init) => {
       const response = await fetch(input, init);
-      if (String(input).endsWith("/token")) {
+      if (response.url.endsWith("/token")) {
         const { access_token, id_token } = (await response.clone().json()) as Record<string, string>;
         exchanged.push(...[access_token, id_token].filter((token) => token !== undefined));
       }

@@ -2,9 +2,9 @@ import { generateKeyPair, randomBytes } from "node:crypto";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { promisify } from "node:util";
-import { html } from "hono/html";
 import Provider, { type Configuration, interactionPolicy } from "oidc-provider";
 import { identityMemory } from "./identity-memory.ts";
+import { choice, ended, failure, type Html, layout } from "./identity-page.ts";
 
 export interface IdentityProviderOptions {
   /** 0 takes a free one. */
@@ -121,17 +121,11 @@ async function configuration(
       const claims = { sub: person.id, name: person.name, email: person.email, email_verified: true };
       return { accountId: person.id, claims: () => claims };
     },
-    renderError: (ctx, out) => {
+    renderError: async (ctx, out) => {
       const nonce = randomBytes(16).toString("base64");
       ctx.set("content-security-policy", `default-src 'none'; style-src 'nonce-${nonce}'; frame-ancestors 'none'`);
       ctx.type = "html";
-      ctx.body = String(
-        layout(
-          nonce,
-          html`<h1>Sign-in did not work</h1>
-            <p>${out.error}: ${out.error_description ?? ""}</p>`,
-        ),
-      );
+      ctx.body = await layout(nonce, failure(out.error, out.error_description ?? ""));
     },
     // Nobody is asked for consent: the only clients are our own.
     loadExistingGrant: async (ctx) => {
@@ -163,28 +157,25 @@ function interactionPage(provider: Provider, people: readonly SamplePerson[], cl
   return async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const known = await provider.interactionDetails(request, response).catch(() => undefined);
     const nonce = randomBytes(16).toString("base64");
-    const page = (status: number, content: ReturnType<typeof choice>) =>
+    const page = async (status: number, content: Html): Promise<void> => {
+      const body = await layout(nonce, content);
       response
         .writeHead(status, {
           "content-type": "text/html; charset=utf-8",
           "cache-control": "no-store",
           "content-security-policy": `default-src 'none'; style-src 'nonce-${nonce}'; base-uri 'none'; frame-ancestors 'none'; form-action 'self' ${targets.join(" ")}`,
         })
-        .end(String(layout(nonce, content)));
-    if (known === undefined)
-      return void page(
-        400,
-        html`<h1>This page has ended</h1>
-          <p>Go back and start again.</p>`,
-      );
-    if (request.method !== "POST") return void page(200, choice(known.uid, people));
+        .end(body);
+    };
+    if (known === undefined) return page(400, ended);
+    if (request.method !== "POST") return page(200, choice(known.uid, people));
     const picked = (await readForm(request)).get("person");
     if (picked === "") {
       const refusal = { error: "access_denied", error_description: "The person said no." };
       return provider.interactionFinished(request, response, refusal, { mergeWithLastSubmission: false });
     }
     const person = people.find((candidate) => candidate.id === picked);
-    if (person === undefined) return void page(400, choice(known.uid, people));
+    if (person === undefined) return page(400, choice(known.uid, people));
     await forgetSession(provider, known);
     return provider.interactionFinished(request, response, { login: { accountId: person.id } });
   };
@@ -208,108 +199,3 @@ async function readForm(request: IncomingMessage): Promise<URLSearchParams> {
   }
   return new URLSearchParams(body);
 }
-
-const choice = (uid: string, people: readonly SamplePerson[]) =>
-  html`<h1>Who are you today?</h1>
-    <p>This stands in for your organisation's sign-in. Nobody here exists, and there is no password.</p>
-    <form method="post" action="/interaction/${uid}">
-      <fieldset>
-        <legend>Sample people</legend>
-        ${people.map(
-          (person, index) =>
-            html`<label
-              ><input type="radio" name="person" value="${person.id}" ${index === 0 ? html` checked` : ""} />
-              <span>${person.name}<small>${person.email}</small></span></label
-            > `,
-        )}
-      </fieldset>
-      <p class="row"><button class="primary">Continue</button></p>
-    </form>
-    <form method="post" action="/interaction/${uid}">
-      <p><button name="person" value="">Not now</button></p>
-    </form>`;
-
-const layout = (nonce: string, content: ReturnType<typeof choice>) =>
-  html`<!doctype html>
-    <html lang="en">
-      <head>
-        <meta charset="utf-8" />
-        <meta name="viewport" content="width=device-width, initial-scale=1" />
-        <title>Sign in · Sandbox</title>
-        <style nonce="${nonce}">
-          :root {
-            color-scheme: light dark;
-            font:
-              1rem/1.5 system-ui,
-              sans-serif;
-          }
-          body {
-            margin: 0;
-            background: light-dark(#f6f4ee, #12171a);
-            color: light-dark(#1b2327, #ece8df);
-          }
-          header {
-            padding: 12px 16px;
-            border-bottom: 2px dashed light-dark(#8a5200, #f0b357);
-            font-weight: 650;
-          }
-          main {
-            max-width: 32rem;
-            margin: 0 auto;
-            padding: 24px 16px;
-          }
-          h1 {
-            font-size: 1.75rem;
-            line-height: 1.2;
-          }
-          fieldset {
-            border: 1px solid light-dark(#857f70, #74828a);
-            border-radius: 6px;
-            padding: 8px 16px;
-            margin: 0;
-          }
-          label {
-            display: flex;
-            gap: 12px;
-            align-items: center;
-            min-height: 52px;
-          }
-          input {
-            width: 20px;
-            height: 20px;
-            margin: 0;
-            accent-color: light-dark(#0b5e6b, #6cc5cf);
-          }
-          small {
-            display: block;
-            font-size: 0.875rem;
-            color: light-dark(#56616a, #a9b3b8);
-          }
-          button {
-            min-height: 44px;
-            padding: 0 16px;
-            font:
-              600 1rem/1 system-ui,
-              sans-serif;
-            border: 1px solid light-dark(#857f70, #74828a);
-            border-radius: 6px;
-            background: none;
-            color: inherit;
-            cursor: pointer;
-          }
-          .primary {
-            background: light-dark(#0b5e6b, #6cc5cf);
-            border-color: transparent;
-            color: light-dark(#fff, #082024);
-          }
-          :focus-visible {
-            outline: 2px solid light-dark(#0b5e6b, #6cc5cf);
-            outline-offset: 2px;
-          }
-        </style>
-      </head>
-      <body>
-        <header>Sandbox</header>
-        <main>${content}</main>
-      </body>
-    </html>`;

@@ -26,6 +26,9 @@ const FONTS = {
     "@fontsource-variable/atkinson-hyperlegible-mono/files/atkinson-hyperlegible-mono-latin-wght-normal.woff2",
 } as const;
 
+/** In the order of the cascade; one file on the wire. */
+const STYLES = ["1-ground", "2-connection", "3-pages"];
+
 /** Two streams that become one; petrol, which is legible on light and dark tabs. */
 const ICON = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><g fill="none" stroke="#1d8594" stroke-width="4"><path d="M2 6c10 0 10 10 16 10M2 26c10 0 10-10 16-10M17 16h8"/></g><circle cx="26" cy="16" r="5" fill="#1d8594"/></svg>`;
 
@@ -44,7 +47,8 @@ export function loadAssets(): Assets {
       add(`${name}.woff2`, "font/woff2", Uint8Array.from(readFileSync(resolve(module)))),
     ]),
   );
-  const css = readFileSync(new URL("./styles.css", import.meta.url), "utf8")
+  const css = STYLES.map((name) => readFileSync(new URL(`./styles/${name}.css`, import.meta.url), "utf8"))
+    .join("")
     .replaceAll(/\/\*[^]*?\*\//g, "")
     .replaceAll(/\n\s*/g, "\n")
     .replaceAll(/font:([\w-]+)/g, (_match, name: string) => fonts[name] ?? "");

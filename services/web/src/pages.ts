@@ -233,12 +233,12 @@ const brokenPage = (known: Frame, correlationId: string | undefined): Html => {
 };
 
 /** Indentation is for us alone: it stays here. */
-const show = (
+const show = async (
   c: Context,
   content: Html,
   status: 200 | 401 | 403 | 404 | 409 | 500 | 503 = 200,
   formTargets: readonly string[] = [],
-) => c.html(String(content).replaceAll(/\n\s+/g, "\n"), status, { ...securityHeaders(formTargets) });
+): Promise<Response> => c.html((await content).replaceAll(/\n\s+/g, "\n"), status, { ...securityHeaders(formTargets) });
 
 const redirect = (location: string): Response =>
   new Response(null, { status: 303, headers: { ...securityHeaders(), location } });

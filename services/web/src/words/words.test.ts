@@ -1,3 +1,4 @@
+import { eventTypes } from "@tributary/contracts";
 import { describe, expect, it } from "vitest";
 import { en } from "./en.ts";
 import { type Language, speak } from "./language.ts";
@@ -48,6 +49,10 @@ describe("plural", () => {
 });
 
 describe("catalogues", () => {
+  it("have words for every event that there is", () => {
+    expect(Object.keys(en.events).toSorted()).toEqual([...eventTypes.keys()].toSorted());
+  });
+
   it("translate every text: what stands the same in both is a name or a sign", () => {
     const same: string[] = [];
     const walk = (one: unknown, other: unknown, path: string): void => {
