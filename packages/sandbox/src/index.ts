@@ -1,5 +1,6 @@
 export * from "./change-log.ts";
 export * from "./clock.ts";
+export * from "./consent-form.ts";
 export * from "./deliveries.ts";
 export * from "./emulator.ts";
 export * from "./faults.ts";

@@ -210,7 +210,7 @@ async function readBody(c: Context, types: readonly ("form" | "json")[]): Promis
   try {
     let fields: [string, unknown][];
     if (type.startsWith("application/json") && types.includes("json"))
-      fields = Object.entries((await c.req.json()) as object);
+      fields = Object.entries(await c.req.json<object>());
     else if (type.startsWith("application/x-www-form-urlencoded") && types.includes("form"))
       fields = [...new URLSearchParams(await c.req.text())];
     else return undefined;

@@ -129,7 +129,7 @@ function covers(granted: ReadonlySet<string>, scope: string): boolean {
 /** A form with JSON in its fields, or one JSON object. */
 async function syncRequest(c: Context): Promise<SyncRequest> {
   try {
-    if ((c.req.header("content-type") ?? "").startsWith("application/json")) return (await c.req.json()) as SyncRequest;
+    if ((c.req.header("content-type") ?? "").startsWith("application/json")) return await c.req.json<SyncRequest>();
     const form = new URLSearchParams(await c.req.text());
     const json = (name: string): object => {
       const text = form.get(name);

@@ -126,8 +126,10 @@ function effect(world: TodoistWorld, executed: ExecutedCommands, { type, args }:
     return made?.id ?? args["id"];
   };
   switch (type) {
-    case "item_add":
-      return world.add({ ...fieldsOf(args), content: String(args["content"] ?? "") }).id;
+    case "item_add": {
+      const fields = fieldsOf(args);
+      return world.add({ ...fields, content: fields.content ?? "" }).id;
+    }
     case "item_update":
       return void world.update(target(), fieldsOf(args));
     case "item_complete": {
@@ -139,7 +141,8 @@ function effect(world: TodoistWorld, executed: ExecutedCommands, { type, args }:
     case "item_close":
       return void world.close(target());
     case "item_delete":
-      return void world.remove(target());
+      world.remove(target());
+      return undefined;
     default:
       throw new TodoistError(400, 36, "INVALID_COMMAND", "Unknown command");
   }

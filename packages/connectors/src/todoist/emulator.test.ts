@@ -236,6 +236,12 @@ describe("Todoist's own client works with tasks", () => {
     );
     const api = new TodoistApi(accessToken, { baseUrl: emulator.origin });
     expect((await failure(api.addTask({ content: "No" }))).httpStatusCode).toBe(403);
+    const [task] = emulator.control.world.tasks();
+    const uuid = "0b6d5b4e-3f1c-4a7e-9a55-0d1f5a2c7e04";
+    const commands = [{ type: "item_delete", uuid, args: { id: task?.id ?? "" } } as const];
+    const both = api.sync({ syncToken: "*", resourceTypes: ["items"], commands });
+    expect((await failure(both)).httpStatusCode).toBe(403);
+    expect(emulator.control.world.tasks()).toContain(task);
   });
 
   it("is slowed down after 100 full syncs in 15 minutes", async () => {

@@ -66,6 +66,12 @@ describe("Todoist's item as a task", () => {
     ],
     ["the same in winter", "2026-01-01T09:00:00", null, { date: "2026-01-01", time: "2026-01-01T08:00:00Z" }],
     [
+      "a floating time just before clocks go forward",
+      "2026-03-29T01:30:00",
+      null,
+      { date: "2026-03-29", time: "2026-03-29T00:30:00Z" },
+    ],
+    [
       "a floating time just after clocks go forward",
       "2026-03-29T03:30:00",
       null,
