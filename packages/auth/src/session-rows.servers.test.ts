@@ -1,0 +1,37 @@
+import { type Database, migrate, openPostgres, run } from "@tributary/db";
+import { type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { migrations } from "./migrations.ts";
+import { openSession, readSession, sweepSessions } from "./session-rows.ts";
+
+let server: PrivatePostgres;
+let database: Database;
+beforeAll(async () => {
+  server = await startPrivatePostgres();
+  database = openPostgres({ url: await server.createDatabase() });
+  await migrate(database, [migrations]);
+});
+afterAll(async () => {
+  await database.close();
+  await server.stop();
+});
+
+it("makes one administrator and one user a person, however many arrive at once", async () => {
+  const now = new Date("2026-11-21T12:00:00Z");
+  const arrive = (subject: string) =>
+    openSession(database, {
+      organization: { id: "sample", name: "Sample" },
+      person: { issuer: "https://id.example.com", subject, name: subject, email: "shared@example.com" },
+      admits: true,
+      previousToken: undefined,
+      now,
+    });
+  const subjects = Array.from({ length: 24 }, (_, index) => `person-${index % 6}`);
+  const tokens = await Promise.all(subjects.map(arrive));
+  const people = await Promise.all(tokens.map((token) => readSession(database, token ?? "", now)));
+  const byId = new Map(people.map((person) => [person?.userId, person]));
+  expect([byId.size, people.map((person) => person?.name)]).toEqual([6, subjects]);
+  expect([...byId.values()].map((person) => person?.permissions.length).toSorted()).toEqual([1, 1, 1, 1, 1, 3]);
+  expect(await run(database.query, `SELECT count(*) AS n FROM auth."user"`)).toEqual([{ n: 6n }]);
+  expect(await sweepSessions(database, new Date(now.getTime() + 31 * 86_400_000))).toBe(24);
+});
