@@ -1,0 +1,12 @@
+export type { Inbox } from "./inbox.ts";
+export { Drop, drop, Retry, retry } from "./outcome.ts";
+export { SubscriberError, type SubscriberLog } from "./source.ts";
+export {
+  type EventContext,
+  type Handler,
+  subscribe,
+  type SubscribeOptions,
+  type Subscriber,
+  type Subscription,
+  type SubscriptionStats,
+} from "./subscribe.ts";

@@ -1,0 +1,50 @@
+import type { EventAttributes } from "@tributary/contracts";
+import type { Settlement } from "./outcome.ts";
+
+/** One event as it came, and the way to answer. */
+export interface Delivery {
+  readonly attributes: EventAttributes;
+  readonly data: Uint8Array;
+  /** How often it was delivered, from 1. */
+  readonly attempt: number;
+  /** Tells the source, and tries again while it is away. Settling twice is harmless. */
+  settle(settlement: Settlement): Promise<void>;
+}
+
+/** Where events come from. */
+export interface Source {
+  /** Connects. @throws SubscriberError when it makes no sense to try again. */
+  open(): Promise<void>;
+  /** Until the signal aborts; reconnects by itself. At most `window` deliveries are unsettled at a time. */
+  deliveries(signal: AbortSignal): AsyncIterable<Delivery>;
+  /** After everything is settled or given up. */
+  close(): Promise<void>;
+}
+
+export interface SourceOptions {
+  readonly url: URL;
+  readonly name: string;
+  readonly token: string | undefined;
+  readonly organization: string | undefined;
+  /** Full protobuf names that have a handler. */
+  readonly types: readonly string[];
+  readonly window: number;
+  readonly log: SubscriberLog;
+  readonly backoff: (attempt: number) => number;
+}
+
+/** Structured: fields are ids, codes and counts, never content. */
+export interface SubscriberLog {
+  info(fields: Readonly<Record<string, unknown>>, message: string): void;
+  warn(fields: Readonly<Record<string, unknown>>, message: string): void;
+}
+
+/** The subscription cannot work as it is set up. */
+export class SubscriberError extends Error {
+  readonly code: "consumer_differs" | "stream_missing" | "refused" | "unreachable" | "usage";
+  constructor(code: SubscriberError["code"], message: string, options?: ErrorOptions) {
+    super(`${code}: ${message}`, options);
+    this.name = "SubscriberError";
+    this.code = code;
+  }
+}

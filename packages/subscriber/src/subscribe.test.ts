@@ -1,0 +1,242 @@
+import { TaskChangedSchema, TaskCompletedSchema } from "@tributary/contracts";
+import fc from "fast-check";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { drop, type EventContext, retry, subscribe, type SubscribeOptions, type Subscription } from "./index.ts";
+import { completed, type FakeHub, Outcome, startFakeHub, TOKEN } from "./testing/fake-hub.ts";
+
+let hub: FakeHub;
+const running: Subscription[] = [];
+beforeEach(async () => {
+  hub = await startFakeHub();
+});
+afterEach(async () => {
+  await Promise.all(running.splice(0).map((one) => one.stop(100)));
+  await hub.close();
+});
+
+const quick = { name: "billing", token: TOKEN, backoffMs: { first: 2, longest: 10 } };
+
+type Handle = (context: EventContext, title: string) => Promise<void> | void;
+
+async function listen(handle: Handle, options: Partial<SubscribeOptions> = {}): Promise<Subscription> {
+  const subscription = await subscribe({ ...quick, url: hub.url, ...options })
+    .on(TaskCompletedSchema, (event, context) => handle(context, event.task?.title ?? ""))
+    .start();
+  running.push(subscription);
+  return subscription;
+}
+
+async function until(what: string, condition: () => boolean): Promise<void> {
+  for (let turn = 0; turn < 400; turn++) {
+    if (condition()) return;
+    await sleep(10);
+  }
+  throw new Error(`not within 4 s: ${what}`);
+}
+
+describe("a subscription over HTTP", () => {
+  it("hands over the typed message and everything that is known of it, then acknowledges", async () => {
+    const got: unknown[] = [];
+    await listen(({ signal, tx, ...context }, title) => void got.push([context, title, signal.aborted, tx]));
+    hub.publish(completed("c1", 1));
+    await until("acknowledged", () => hub.acks.length === 1);
+    expect(got).toEqual([
+      [
+        {
+          id: "c1-1",
+          type: "tributary.task.v1.TaskCompleted",
+          organizationId: "acme",
+          connectionId: "c1",
+          connector: "todoist",
+          objectKey: "task/1",
+          sequence: 1n,
+          time: new Date(1_763_683_200_001),
+          backfill: false,
+          traceparent: "",
+          attempt: 1,
+        },
+        "Water",
+        false,
+        undefined,
+      ],
+    ]);
+    expect(hub.requests[0]).toMatchObject({
+      consumer: "billing",
+      types: ["tributary.task.v1.TaskCompleted"],
+      window: 1000,
+    });
+    expect(hub.acks[0]).toMatchObject({
+      consumer: "billing",
+      connectionId: "c1",
+      sequence: 1n,
+      outcome: Outcome.HANDLED,
+    });
+  });
+
+  it("keeps the order of every connection whatever fails, and reaches every event once", async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.record({ lane: fc.nat(3), failures: fc.nat(3) }), { maxLength: 25 }),
+        async (drawn) => {
+          const own = await startFakeHub();
+          const counts = new Map<string, number>();
+          const events = drawn.map(({ lane, failures }) => {
+            const sequence = (counts.get(`c${lane}`) ?? 0) + 1;
+            counts.set(`c${lane}`, sequence);
+            return { connectionId: `c${lane}`, sequence, failures };
+          });
+          const left = new Map(events.map((one) => [`${one.connectionId}-${one.sequence}`, one.failures]));
+          const done: string[] = [];
+          const subscription = await subscribe({ ...quick, url: own.url, concurrency: 2 })
+            .on(TaskCompletedSchema, (_, { id }) => {
+              const failures = left.get(id) ?? 0;
+              left.set(id, failures - 1);
+              if (failures > 0) throw retry(1);
+              done.push(id);
+            })
+            .start();
+          own.publish(...events.map(({ connectionId, sequence }) => completed(connectionId, sequence)));
+          await until("everything is acknowledged", () => own.acks.length >= events.length);
+          await subscription.stop();
+          await own.close();
+          for (const [id, count] of counts)
+            expect(done.filter((one) => one.startsWith(`${id}-`))).toEqual(
+              Array.from({ length: count }, (_, index) => `${id}-${index + 1}`),
+            );
+        },
+      ),
+      { numRuns: 15 },
+    );
+  });
+
+  it("calls again with growing pauses, counts the calls, and gives up into a dead letter; successors go on", async () => {
+    const attempts: number[] = [];
+    const subscription = await listen(
+      ({ sequence, attempt }) => {
+        if (sequence > 1n) return;
+        attempts.push(attempt);
+        throw Object.assign(new TypeError("about a person"), { code: "E_ADDRESS" });
+      },
+      { attemptsMax: 4 },
+    );
+    hub.publish(completed("c1", 1), completed("c1", 2));
+    await until("both are settled", () => hub.acks.length === 2);
+    expect(attempts).toEqual([1, 2, 3, 4]);
+    expect(hub.acks.map(({ sequence, outcome, reason }) => [sequence, outcome, reason])).toEqual([
+      [1n, Outcome.DEAD_LETTER, "attempts exhausted: TypeError E_ADDRESS"],
+      [2n, Outcome.HANDLED, ""],
+    ]);
+    expect(subscription.stats()).toMatchObject({ handled: 1, retried: 3, deadLetters: 1 });
+  });
+
+  it("gives an event up at once when the handler says so, or when it cannot be read", async () => {
+    await listen(() => {
+      throw drop("unknown customer");
+    });
+    hub.publish(completed("c1", 1), { ...completed("c1", 2), data: new Uint8Array([255, 255]) });
+    await until("both are settled", () => hub.acks.length === 2);
+    expect(hub.acks.map(({ reason }) => reason)).toEqual(["unknown customer", "undecodable"]);
+  });
+
+  it("neither loses nor repeats an effect when streams are cut and acknowledgements fail", async () => {
+    const done: string[] = [];
+    const subscription = await listen(async ({ id }) => {
+      await sleep(1);
+      done.push(id);
+    });
+    const events = Array.from({ length: 60 }, (_, index) => completed(`c${index % 3}`, 1 + Math.floor(index / 3)));
+    for (const [index, event] of events.entries()) {
+      hub.publish(event);
+      if (index % 20 === 10) hub.cut();
+      if (index % 20 === 15) hub.failAcks(5);
+      await sleep(2);
+    }
+    await until(
+      "everything is acknowledged",
+      () => new Set(hub.acks.map((a) => `${a.connectionId}-${a.sequence}`)).size === 60,
+    );
+    expect(done.toSorted()).toEqual(events.map(({ id }) => id).toSorted());
+    expect(hub.requests.length).toBeGreaterThan(2);
+    expect(subscription.stats().handled).toBe(60);
+  });
+
+  it("runs the effect in the inbox's transaction, and not at all for an event that is recorded", async () => {
+    const recorded = new Set(["c1-1"]);
+    const got: unknown[] = [];
+    const subscription = await subscribe({
+      ...quick,
+      url: hub.url,
+      inbox: {
+        once: async (eventId: string, effect: (tx: { readonly id: number }) => Promise<void>) => {
+          if (recorded.has(eventId)) return false;
+          await effect({ id: 7 });
+          recorded.add(eventId);
+          return true;
+        },
+      },
+    })
+      .on(TaskCompletedSchema, (_, { id, tx }) => void got.push([id, tx.id]))
+      .start();
+    running.push(subscription);
+    hub.publish(completed("c1", 1), completed("c1", 2));
+    await until("both are settled", () => hub.acks.length === 2);
+    expect(got).toEqual([["c1-2", 7]]);
+  });
+
+  it("lets a running handler finish when it stops, and acknowledges nothing that it did not do", async () => {
+    const begun = Promise.withResolvers<void>();
+    const done: bigint[] = [];
+    const subscription = await listen(async ({ sequence }) => {
+      begun.resolve();
+      await sleep(50);
+      done.push(sequence);
+    });
+    hub.publish(completed("c1", 1), completed("c1", 2));
+    await begun.promise;
+    await subscription.stop();
+    expect(done).toEqual([1n]);
+    expect(hub.acks.map(({ sequence }) => sequence)).toEqual([1n]);
+    await subscription.done;
+  });
+
+  it("tells a handler that goes on for too long that it has to end", async () => {
+    const begun = Promise.withResolvers<void>();
+    const subscription = await listen(
+      ({ signal }) =>
+        new Promise((_, reject) => {
+          begun.resolve();
+          signal.addEventListener("abort", () => reject(new Error("ended")));
+        }),
+    );
+    hub.publish(completed("c1", 1));
+    await begun.promise;
+    await subscription.stop(20);
+    expect(hub.acks).toEqual([]);
+  });
+
+  it("ends with a reason when the hub refuses it", async () => {
+    const subscription = await listen(() => {}, { token: "wrong" });
+    await expect(subscription.done).rejects.toThrow("refused: the hub answers Unauthenticated");
+  });
+});
+
+describe("what makes no sense", () => {
+  const url = "http://127.0.0.1:1";
+  it.each([
+    ["a name with spaces", () => subscribe({ url, name: "my service" })],
+    ["another protocol", () => subscribe({ url: "amqp://127.0.0.1", name: "a" })],
+    ["no window", () => subscribe({ url, name: "a", window: 0 })],
+    ["no concurrency", () => subscribe({ url, name: "a", concurrency: 0 })],
+    ["no handler", () => subscribe({ url, name: "a" }).start()],
+    [
+      "two handlers of one type",
+      () =>
+        subscribe({ url, name: "a" })
+          .on(TaskChangedSchema, () => {})
+          .on(TaskChangedSchema, () => {}),
+    ],
+  ])("is refused: %s", (_, call) => {
+    expect(call).toThrow("usage: ");
+  });
+});

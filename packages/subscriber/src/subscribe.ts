@@ -1,0 +1,156 @@
+import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
+import { createHttpSource } from "./http.ts";
+import type { Inbox } from "./inbox.ts";
+import { createNatsSource } from "./nats.ts";
+import { type Running, start } from "./run.ts";
+import { SubscriberError, type SubscriberLog } from "./source.ts";
+
+export interface SubscribeOptions<Tx = undefined> {
+  /** `nats://host:4222` of the broker, or `http://host:3000` (https) of a hub. The code is the same for both. */
+  readonly url: string;
+  /**
+   * Name of the consumer: lower-case letters, digits and hyphens, at most 64. Its position outlives the process. One
+   * process at a time is served; another of the same name stands by.
+   */
+  readonly name: string;
+  /** What to show: a token of the hub's API, or of the broker. */
+  readonly token?: string;
+  /** Only this organisation's events, over NATS. Default: every organisation that the credentials let through. */
+  readonly organization?: string;
+  /** Handlers at a time, each for another connection. Default 16. */
+  readonly concurrency?: number;
+  /** Events received and not settled at most, 1 to 10,000. Default 1,000. */
+  readonly window?: number;
+  /** Calls of a handler for one event before it becomes a dead letter. Default 10. */
+  readonly attemptsMax?: number;
+  /** First and longest pause before a retry without one of its own; doubles from call to call. Default 500 ms, 60 s. */
+  readonly backoffMs?: { readonly first: number; readonly longest: number };
+  /** Makes effects happen exactly once: see {@link Inbox}. Without it, at least once. */
+  readonly inbox?: Inbox<Tx>;
+  /** Stops as {@link Subscription.stop} does. */
+  readonly signal?: AbortSignal;
+  readonly log?: SubscriberLog;
+  /** In [0, 1); spreads retries. Default Math.random. */
+  readonly random?: () => number;
+}
+
+/** An event without its payload. */
+export interface EventContext<Tx = undefined> {
+  /** The same for every delivery of the event. */
+  readonly id: string;
+  /** Full protobuf name. */
+  readonly type: string;
+  readonly organizationId: string;
+  readonly connectionId: string;
+  /** Id of the connector, such as "todoist". */
+  readonly connector: string;
+  /** What the event is about: "<object>/<provider's id>". */
+  readonly objectKey: string;
+  /** Position within the connection; events of one connection come in this order. */
+  readonly sequence: bigint;
+  /** When it happened, by the provider's clock. */
+  readonly time: Date;
+  /** True when it was read from history rather than as it happened. */
+  readonly backfill: boolean;
+  /** W3C trace context of the run that committed it; "" when there is none. */
+  readonly traceparent: string;
+  /** Which call this is, from 1; other processes' calls count as far as the source knows of them. */
+  readonly attempt: number;
+  /** Aborts when the subscriber has to end and will not wait any longer. */
+  readonly signal: AbortSignal;
+  /** The inbox's transaction; undefined without an inbox. */
+  readonly tx: Tx;
+}
+
+/**
+ * Returns when the effect is done. Throws `retry(ms)` or anything else to be called again, `drop(reason)` to give up.
+ */
+export type Handler<T extends DescMessage, Tx = undefined> = (
+  event: MessageShape<T>,
+  context: EventContext<Tx>,
+) => Promise<void> | void;
+
+/** A subscription being put together. */
+export interface Subscriber<Tx = undefined> {
+  /** Sets the handler of a type. Types without one are not asked for, or passed over. @throws SubscriberError for a second. */
+  on<T extends DescMessage>(schema: T, handler: Handler<T, Tx>): Subscriber<Tx>;
+  /** Connects; resolves when events can come. @throws SubscriberError when that cannot work. */
+  start(): Promise<Subscription>;
+}
+
+export interface Subscription {
+  /** Resolves when it has stopped; rejects when it cannot go on. */
+  readonly done: Promise<void>;
+  stats(): SubscriptionStats;
+  /**
+   * Takes no more events, lets running handlers finish, and gives back what has not begun.
+   * @param withinMs then `context.signal` aborts. Default 10 s.
+   */
+  stop(withinMs?: number): Promise<void>;
+}
+
+export interface SubscriptionStats {
+  readonly handled: number;
+  readonly retried: number;
+  readonly deadLetters: number;
+  /** Events of types without a handler. */
+  readonly passedOver: number;
+  /** Events delivered again that this process had settled before. */
+  readonly repeated: number;
+}
+
+export type Handlers<Tx> = ReadonlyMap<
+  string,
+  { readonly schema: DescMessage; readonly handler: Handler<DescMessage, Tx> }
+>;
+
+/**
+ * Subscribes to typed events:
+ *
+ * ```ts
+ * const subscription = await subscribe({ url: "http://localhost:3000", name: "billing", token })
+ *   .on(TaskCompletedSchema, async ({ task }, { connectionId, sequence }) => { … })
+ *   .start();
+ * ```
+ *
+ * Events of one connection are handled one after the other, in order: one that is retried holds its successors. Events
+ * of different connections are handled side by side.
+ * @throws SubscriberError for options that make no sense.
+ */
+export function subscribe<Tx = undefined>(options: SubscribeOptions<Tx>): Subscriber<Tx> {
+  const url = check(options);
+  const handlers = new Map<string, { schema: DescMessage; handler: Handler<DescMessage, Tx> }>();
+  const { random = Math.random, backoffMs = { first: 500, longest: 60_000 } } = options;
+  /** Half of it is certain, half of it spread, so that subscribers that failed together do not come back together. */
+  const backoff = (attempt: number): number =>
+    Math.min(backoffMs.longest, backoffMs.first * 2 ** Math.min(attempt - 1, 30)) * (0.5 + random() / 2);
+  const subscriber: Subscriber<Tx> = {
+    on: (schema, handler) => {
+      if (handlers.has(schema.typeName)) throw new SubscriberError("usage", `${schema.typeName} has a handler already`);
+      handlers.set(schema.typeName, { schema, handler: handler as unknown as Handler<DescMessage, Tx> });
+      return subscriber;
+    },
+    start: (): Promise<Running> => {
+      if (handlers.size === 0) throw new SubscriberError("usage", "a subscription needs a handler");
+      const { name, token, organization, window = 1_000, log = SILENT } = options;
+      const shared = { url, name, token, organization, window, log, backoff, types: [...handlers.keys()] };
+      const source =
+        url.protocol === "nats:" || url.protocol === "tls:" ? createNatsSource(shared) : createHttpSource(shared);
+      return start({ ...options, log, handlers, source, backoff });
+    },
+  };
+  return subscriber;
+}
+
+const SILENT: SubscriberLog = { info: () => {}, warn: () => {} };
+
+function check<Tx>({ url, name, window = 1, concurrency = 1, attemptsMax = 1 }: SubscribeOptions<Tx>): URL {
+  if (!/^[a-z0-9-]{1,64}$/.test(name)) throw new SubscriberError("usage", "a name is a-z, 0-9 and hyphens, at most 64");
+  if (!(window >= 1 && window <= 10_000)) throw new SubscriberError("usage", "a window is 1 to 10,000");
+  if (!(concurrency >= 1)) throw new SubscriberError("usage", "concurrency is at least 1");
+  if (!(attemptsMax >= 1)) throw new SubscriberError("usage", "attemptsMax is at least 1");
+  const parsed = URL.canParse(url) ? new URL(url) : undefined;
+  if (parsed === undefined || !["nats:", "tls:", "http:", "https:"].includes(parsed.protocol))
+    throw new SubscriberError("usage", "a url begins with nats://, tls://, http:// or https://");
+  return parsed;
+}
