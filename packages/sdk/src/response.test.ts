@@ -1,11 +1,17 @@
 import { describe, expect, it } from "vitest";
-import { z } from "zod";
 import { type ConnectorError, RateLimited } from "./errors.ts";
 import { type Explain, readJson, retryAfterMs } from "./response.ts";
 
 const now = (): Date => new Date("2026-01-01T00:00:00Z");
+const named = {
+  parse: (value: unknown): { readonly id: string } => {
+    const { id } = value as { id: unknown };
+    if (typeof id !== "string") throw new TypeError(`canary: ${JSON.stringify(value)}`);
+    return { id };
+  },
+};
 const read = (body: string, init: ResponseInit, explain?: Explain): Promise<unknown> =>
-  readJson(z.object({ id: z.string() }), new Response(body, init), now, explain);
+  readJson(named, new Response(body, init), now, explain);
 const failure = (attempt: Promise<unknown>): Promise<ConnectorError> =>
   attempt.then(
     () => expect.unreachable(),

@@ -15,8 +15,8 @@ import { PRIORITY_NUMBERS } from "./task.ts";
 export async function command(user: User, action: Action): Promise<ActionResult> {
   const uuid = action.idempotencyKey;
   const { type, args, id } = commandOf(action);
-  // `temp_id` asks for the id of what was made; other commands ignore it.
-  const form = { commands: JSON.stringify([{ type, uuid, temp_id: uuid, args }]) };
+  // `temp_id` asks for the id of what was made, so only a command that makes something has one.
+  const form = { commands: JSON.stringify([{ type, uuid, temp_id: id === undefined ? uuid : undefined, args }]) };
   const result = await call(user, CommandResult, "/sync", { method: "POST", form });
   const status = result.sync_status[uuid];
   if (status === undefined) throw new ContractViolation("Todoist did not say what became of the command.");
