@@ -3,8 +3,20 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, type ConnectRouter, createConnectRouter, type HandlerContext } from "@connectrpc/connect";
 import { universalServerRequestFromFetch, universalServerResponseToFetch } from "@connectrpc/connect/protocol";
 import type { ServiceIdentity, ServiceKeys } from "@tributary/auth";
-import { EventService, eventTypes, Outcome, type SubscribeResponse, SubscribeResponseSchema } from "@tributary/contracts";
-import { ConsumerTaken, type EventStream, SettlementRefused, type StreamedEvent, WINDOW_MAX } from "@tributary/pipeline";
+import {
+  EventService,
+  eventTypes,
+  Outcome,
+  type SubscribeResponse,
+  SubscribeResponseSchema,
+} from "@tributary/contracts";
+import {
+  ConsumerTaken,
+  type EventStream,
+  SettlementRefused,
+  type StreamedEvent,
+  WINDOW_MAX,
+} from "@tributary/pipeline";
 import { Hono } from "hono";
 
 export interface EventServiceOptions {
@@ -29,7 +41,8 @@ export function createRpc(options: EventServiceOptions): Hono {
 function eventService(router: ConnectRouter, { stream, serviceKeys }: EventServiceOptions): void {
   const whoAsks = (context: HandlerContext): ServiceIdentity => {
     const identity = serviceKeys.authenticate(context.requestHeader.get("authorization"));
-    if (identity === undefined) throw new ConnectError("missing_authorization: send a service key as a bearer token", Code.Unauthenticated);
+    if (identity === undefined)
+      throw new ConnectError("missing_authorization: send a service key as a bearer token", Code.Unauthenticated);
     return identity;
   };
   router.service(EventService, {
@@ -37,11 +50,19 @@ function eventService(router: ConnectRouter, { stream, serviceKeys }: EventServi
       const { organizationId } = whoAsks(context);
       const consumer = consumerName(request.consumer);
       const window = request.window === 0 ? WINDOW_DEFAULT : request.window;
-      if (window > WINDOW_MAX) throw new ConnectError(`validation_failed: window is at most ${WINDOW_MAX}`, Code.InvalidArgument);
+      if (window > WINDOW_MAX)
+        throw new ConnectError(`validation_failed: window is at most ${WINDOW_MAX}`, Code.InvalidArgument);
       const unknown = request.types.find((type) => !eventTypes.has(type));
-      if (unknown !== undefined) throw new ConnectError("validation_failed: types holds a name that is no event type", Code.InvalidArgument);
+      if (unknown !== undefined)
+        throw new ConnectError("validation_failed: types holds a name that is no event type", Code.InvalidArgument);
       try {
-        for await (const event of stream.subscribe({ organizationId, consumer, types: request.types, window, signal: context.signal }))
+        for await (const event of stream.subscribe({
+          organizationId,
+          consumer,
+          types: request.types,
+          window,
+          signal: context.signal,
+        }))
           yield responseOf(event);
       } catch (error) {
         throw error instanceof ConsumerTaken ? new ConnectError(error.message, Code.Aborted) : error;
@@ -79,6 +100,8 @@ const responseOf = (event: StreamedEvent): SubscribeResponse =>
     type: event.type,
     organizationId: event.organizationId,
     connectionId: event.connectionId,
+    connector: event.connector,
+    objectKey: event.objectKey,
     sequence: event.sequence,
     subject: event.subject,
     time: timestampFromMs(event.timeMs),

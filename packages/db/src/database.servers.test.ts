@@ -44,7 +44,11 @@ describe.each(["pglite", "postgres"] as const)("one face over %s", (engine) => {
 
   it("applies each migration once, also when two start together", async () => {
     const packages = [{ schema: "demo", folder }];
-    expect((await Promise.all([migrate(database, packages), migrate(database, packages)])).toSorted()).toEqual([0, 1]);
+    expect(
+      (await Promise.all([migrate(database, packages), migrate(database, packages)])).toSorted(
+        (one, other) => one - other,
+      ),
+    ).toEqual([0, 1]);
   });
 
   it("gives and takes the same values", async () => {

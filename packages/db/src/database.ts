@@ -17,7 +17,7 @@ export interface Database {
 }
 
 /** A Drizzle session: the pool's own, or a transaction's. */
-export type Queryable = PgDatabase<PgQueryResultHKT, Record<string, never>>;
+export type Queryable = PgDatabase<PgQueryResultHKT>;
 
 const scope = new AsyncLocalStorage<true>();
 

@@ -58,17 +58,15 @@ describe.each(["pglite", "postgres"] as const)("the commit, on %s", (engine) => 
       backfillFrom: new Date(0),
       dueAt: new Date(0),
     });
-    await database.query
-      .insert(credential)
-      .values({
-        id: randomUUID(),
-        connectionId: id,
-        organizationId,
-        integration: "todoist",
-        secretIds: {},
-        grantedScopes: [],
-        meta: { v: "1" },
-      });
+    await database.query.insert(credential).values({
+      id: randomUUID(),
+      connectionId: id,
+      organizationId,
+      integration: "todoist",
+      secretIds: {},
+      grantedScopes: [],
+      meta: { v: "1" },
+    });
     const leases = await claimDue(database.query, 100);
     const lease = leases.find(({ connectionId }) => connectionId === id);
     if (lease === undefined) throw new Error("not claimed");
@@ -183,17 +181,15 @@ describe.each(["pglite", "postgres"] as const)("the commit, on %s", (engine) => 
         backfillFrom: new Date(0),
         dueAt: new Date(made.length),
       });
-      await database.query
-        .insert(credential)
-        .values({
-          id: randomUUID(),
-          connectionId: id,
-          organizationId,
-          integration: "todoist",
-          secretIds: {},
-          grantedScopes: [],
-          meta: { v: "1" },
-        });
+      await database.query.insert(credential).values({
+        id: randomUUID(),
+        connectionId: id,
+        organizationId,
+        integration: "todoist",
+        secretIds: {},
+        grantedScopes: [],
+        meta: { v: "1" },
+      });
     }
     const first = await claimDue(database.query, 2);
     expect(first.map(({ organizationId }) => organizationId).toSorted()).toEqual(["big", "small"]);

@@ -118,7 +118,7 @@ async function compose(
 
   if (config.natsUrl !== undefined && config.roles.has("relay")) {
     onStart("Connecting to NATS");
-    const relay = await startRelay({ database, handOff, servers: config.natsUrl, log });
+    const relay = startRelay({ database, handOff, servers: config.natsUrl, log });
     opened.push(() => relay.stop());
   }
   const scheduler = config.roles.has("scheduler") ? startScheduler(runtime) : undefined;
