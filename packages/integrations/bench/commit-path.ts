@@ -42,7 +42,8 @@ async function measureCommit(phase: Phase): Promise<{ ours: number; ceiling: num
     const bare = statements(database, await connected(database));
     const first = batchesOf(1);
     if (phase !== "new") await both(ours, bare, first, BATCH);
-    const [signals, events] = phase === "new" ? [first, BATCH] : phase === "unchanged" ? [first, 0] : [batchesOf(2), BATCH];
+    const [signals, events] =
+      phase === "new" ? [first, BATCH] : phase === "unchanged" ? [first, 0] : [batchesOf(2), BATCH];
     return await both(ours, bare, signals, events);
   } finally {
     await handOff.stop();
@@ -72,7 +73,7 @@ async function both(ours: Prepare, bare: Prepare, batches: readonly Signal[][], 
 const SIDES = (ours: Prepare, bare: Prepare) => [["ours", ours] as const, ["bare", bare] as const];
 
 /** Other titles of the same length with each version, so that all payloads have one length: 300 bytes. */
-function batchesOf(version: number): Signal[][] {
+export function batchesOf(version: number): Signal[][] {
   return Array.from({ length: BATCHES }, (_, batch) =>
     Array.from({ length: BATCH }, (_signal, index) => {
       const id = `6X7rM8997g${String(batch * BATCH + index).padStart(6, "0")}`;
@@ -91,7 +92,7 @@ function batchesOf(version: number): Signal[][] {
   );
 }
 
-async function connected(database: Database): Promise<Lease> {
+export async function connected(database: Database): Promise<Lease> {
   const [connectionId, credentialId] = [randomUUID(), randomUUID()];
   await run(database.query, CONNECTION, [connectionId]);
   await run(database.query, CREDENTIAL, [credentialId, connectionId]);
@@ -157,7 +158,7 @@ WITH held AS (
 )
 SELECT events FROM taken`;
 
-const statements =
+export const statements =
   (database: Database, { connectionId }: Lease): Prepare =>
   (signals, turn) => {
     const payloads = signals.map(({ message }) => toBinary(TaskChangedSchema, message as never));
@@ -166,7 +167,9 @@ const statements =
     const digest = (text: string) => createHash("sha256").update(text).digest();
     const keys = Buffer.concat(signals.map(({ id }) => digest(id).subarray(0, 16)));
     const marks = Buffer.concat(payloads.map((each) => createHash("sha256").update(each).digest().subarray(0, 16)));
-    const ids = Buffer.from(signals.map(({ id }) => digest(`${id} ${turn}`).toString("base64url").slice(0, 22)).join(""));
+    const ids = Buffer.from(
+      signals.map(({ id }) => digest(`${id} ${turn}`).toString("base64url").slice(0, 22)).join(""),
+    );
     const objectKeys = Buffer.from(signals.map(({ id }) => `task/${id}`).join(""));
     const cursor = JSON.stringify({ sync: `token-${turn}` });
     const params = [connectionId, cursor, keys, marks, signals.length, TaskChangedSchema.typeName, ids, objectKeys];

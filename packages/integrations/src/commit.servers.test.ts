@@ -153,6 +153,20 @@ describe.each(["pglite", "postgres"] as const)("the commit, on %s", (engine) => 
     expect(await write(lease, [changed("1", "a")], "c1")).toEqual({ events: 1, unchanged: 0 });
   });
 
+  it("remembers beside the cursor that the history is still being read", async () => {
+    const lease = await claimed();
+    const meta = async () =>
+      (
+        await run<{ meta: unknown }>(database.query, "SELECT meta FROM integrations.credential WHERE id = $1", [
+          lease.credentialId,
+        ])
+      )[0]?.meta;
+    await commit(runtime, { lease, signals: [changed("1", "a")], cursor: "c1", backfill: true, traceparent: "" });
+    expect(await meta()).toEqual({ v: "1", cursor: "c1", backfilling: true });
+    await write(lease, [], "c2");
+    expect(await meta()).toEqual({ v: "1", cursor: "c2" });
+  });
+
   it("writes nothing when the ledger refuses: neither object state nor cursor", async () => {
     const lease = await claimed();
     const broken = { ...runtime, append: () => Promise.reject(new Error("disk full")) } as unknown as Runtime;

@@ -16,6 +16,7 @@ export interface Commit {
   readonly signals: readonly Signal[];
   /** Moves the cursor, when everything before it has been committed. */
   readonly cursor?: Json;
+  /** The signals are history. Kept beside the cursor until a run comes to its end, so that a backfill that is resumed is one still. */
   readonly backfill: boolean;
   readonly traceparent: string;
 }
@@ -47,7 +48,7 @@ export async function commit(
   const stamped = signals.map((signal) => stamp(lease.connectionId, signal));
   const batches: { readonly batch: EventBatch; readonly firstSequence: bigint }[] = [];
   await runtime.database.transaction(async (tx) => {
-    await guard(tx, lease, cursor);
+    await guard(tx, lease, cursor, backfill);
     for (const wave of distinctObjects(stamped)) {
       const events = await whatIsNew(tx, lease, wave);
       if (events.length === 0) continue;
@@ -100,14 +101,16 @@ WITH held AS (
   RETURNING id
 )
 UPDATE integrations.credential c
-SET meta = CASE WHEN $5::text IS NULL THEN meta ELSE jsonb_build_object('v', '1', 'cursor', $5::jsonb) END, version = version + 1
+SET meta = CASE WHEN $5::text IS NULL THEN meta
+    ELSE jsonb_build_object('v', '1', 'cursor', $5::jsonb) || CASE WHEN $7 THEN '{"backfilling": true}'::jsonb ELSE '{}'::jsonb END END,
+  version = version + 1
 FROM held WHERE c.connection_id = held.id AND c.organization_id = $2 AND c.id = $6
 RETURNING c.version`;
 
-async function guard(tx: Queryable, lease: Lease, cursor: Json | undefined): Promise<void> {
+async function guard(tx: Queryable, lease: Lease, cursor: Json | undefined, backfill: boolean): Promise<void> {
   const text = cursor === undefined ? null : JSON.stringify(cursor);
   const { connectionId, organizationId, token, leaseSeconds, credentialId } = lease;
-  const params = [connectionId, organizationId, token, leaseSeconds, text, credentialId];
+  const params = [connectionId, organizationId, token, leaseSeconds, text, credentialId, backfill];
   if ((await runSql(tx, GUARD, params)).length === 0) throw new LeaseLost();
 }
 

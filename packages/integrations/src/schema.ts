@@ -54,6 +54,8 @@ export interface CredentialMeta {
   readonly v: "1";
   /** Absent before the first checkpoint, and after the provider refused it. */
   readonly cursor?: Json;
+  /** True while the history has not been read to its end. */
+  readonly backfilling?: true;
 }
 
 export const objectState = integrations.table("object_state", {

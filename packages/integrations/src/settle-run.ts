@@ -143,6 +143,10 @@ UPDATE integrations.connection SET failures = $4, lease_until = NULL, wake = fal
   last_event_at = CASE WHEN $7::bigint > 0 THEN now() ELSE last_event_at END, events_read = events_read + $7::bigint
 WHERE id = $1 AND organization_id = $2 AND lease_token = $3`;
 
+const BACKFILLED = `
+UPDATE integrations.credential SET meta = meta - 'backfilling', version = version + 1
+WHERE id = $1 AND organization_id = $2 AND meta ? 'backfilling'`;
+
 async function apply(
   runtime: Runtime,
   tx: Queryable,
@@ -154,6 +158,7 @@ async function apply(
   const key = [lease.connectionId, lease.organizationId, lease.token];
   const nextSeconds = verdict.nextMs === undefined ? null : verdict.nextMs / 1000;
   await runSql(tx, SCHEDULE, [...key, verdict.failures, nextSeconds, end.error === undefined, end.events]);
+  if (end.error === undefined) await runSql(tx, BACKFILLED, [lease.credentialId, lease.organizationId]);
   if (verdict.dropCursor === true)
     await tx
       .update(credential)

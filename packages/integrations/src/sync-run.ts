@@ -75,7 +75,7 @@ async function drive(
   lease: Lease,
   { runId, log, signal, total }: Drive,
 ): Promise<void> {
-  const { row, cursor } = await load(runtime, lease);
+  const { row, cursor, backfill } = await load(runtime, lease);
   const connector = runtime.registry.get(lease.integration);
   const user = createUser({
     vault: runtime.vault,
@@ -106,7 +106,7 @@ async function drive(
       lease,
       signals: pending,
       ...(next === undefined ? {} : { cursor: next }),
-      backfill: cursor === undefined,
+      backfill,
       traceparent: "",
     });
     steps.publish("commit.after");
@@ -135,7 +135,8 @@ async function load(runtime: Runtime, lease: Lease) {
     .innerJoin(credential, eq(credential.connectionId, connection.id))
     .where(and(eq(connection.id, lease.connectionId), eq(connection.organizationId, lease.organizationId)));
   if (found === undefined) throw new LeaseLost();
-  return { row: found.row, cursor: found.meta.cursor };
+  const { cursor, backfilling } = found.meta;
+  return { row: found.row, cursor, backfill: cursor === undefined || backfilling === true };
 }
 
 function assertCursor(connectorId: string, cursor: Json): void {

@@ -2,14 +2,11 @@ import {
   type Account,
   type Connector,
   ContractViolation,
-  CursorExpired,
   type Json,
-  RateLimited,
+  readJson,
   ReauthRequired,
-  Rejected,
   type RequestOptions,
   Retryable,
-  type Schema,
   type User,
 } from "@tributary/sdk";
 import {
@@ -90,44 +87,4 @@ export function instruction(error: unknown): unknown {
     default:
       return error;
   }
-}
-
-async function readJson<T>(schema: Schema<T>, response: Response, now: () => Date): Promise<T> {
-  if (!response.ok) {
-    await response.body?.cancel();
-    throw statusError(response, now);
-  }
-  let body: unknown;
-  try {
-    body = await response.json();
-  } catch {
-    throw new ContractViolation(`The provider's answer (status ${response.status}) is not JSON.`);
-  }
-  try {
-    return schema.parse(body);
-  } catch {
-    // The schema's own error quotes what it read, so it goes no further.
-    throw new ContractViolation("The provider's answer does not have the shape that the connector was written for.");
-  }
-}
-
-/** Status → instruction, as the contract promises. Exported for the conformance kit's table. */
-export function statusError(response: Pick<Response, "status" | "headers">, now: () => Date): Error {
-  const { status } = response;
-  const wait = retryAfterMs(response.headers.get("retry-after"), now);
-  if (status === 401) return new ReauthRequired("The provider refused the credential.");
-  if (status === 410) return new CursorExpired("The provider no longer accepts the cursor.");
-  if (status === 429 || wait !== undefined)
-    return new RateLimited("The provider asked us to wait.", { retryAfterMs: wait });
-  if (status >= 500) return new Retryable(`The provider answered with status ${status}.`);
-  return new Rejected(`The provider refused the request (status ${status}).`);
-}
-
-const RETRY_AFTER_MS_MAX = 3_600_000;
-
-/** RFC 9110 §10.2.3: seconds or a date; at most an hour, whatever it says. */
-export function retryAfterMs(value: string | null, now: () => Date): number | undefined {
-  if (value === null) return undefined;
-  const wait = /^\d{1,9}$/.test(value) ? Number(value) * 1000 : Date.parse(value) - now().getTime();
-  return Number.isNaN(wait) ? undefined : Math.min(Math.max(wait, 0), RETRY_AFTER_MS_MAX);
 }

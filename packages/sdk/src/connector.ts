@@ -45,7 +45,9 @@ export interface Connector<C extends Json = Json> {
   /**
    * Yields what changed after `since`, oldest first, in bounded memory; no `since` means backfill from
    * `user.backfillFrom`. A completed run has yielded at least one checkpoint, last. What is yielded may repeat what
-   * was yielded before a crash; nothing may be skipped before a checkpoint. What follows the last checkpoint is dropped.
+   * was yielded before a crash; nothing may be skipped before a checkpoint. Signals are committed 500 at a time
+   * even where no checkpoint comes: give a `revision`, or a checkpoint at least that often, where one object can be
+   * yielded in two states, so that yielding both again after a crash is recognised.
    * @throws CursorExpired when the provider no longer accepts `since`: the runtime drops it and backfills.
    * @throws Retryable | ReauthRequired | Rejected | ContractViolation; `user.json` throws these for you.
    */
