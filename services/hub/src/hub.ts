@@ -14,12 +14,14 @@ import {
   createEventStream,
   createHandOff,
   migrations as pipelineTables,
+  type Relay,
   startRelay,
 } from "@tributary/pipeline";
 import { migrations as vaultTables, openVault, type Vault, VaultError } from "@tributary/vault";
 import { apiOver, createPages } from "@tributary/web-service";
 import { Hono } from "hono";
 import { randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
 import { type Config, ConfigError } from "./config.ts";
 import { type DataFolder, openDataFolder } from "./data-folder.ts";
 import { healthRoutes } from "./health.ts";
@@ -120,6 +122,7 @@ async function compose(
     onStart("Connecting to NATS");
     const relay = startRelay({ database, handOff, servers: config.natsUrl, log });
     opened.push(() => relay.stop());
+    await untilStream(relay, log);
   }
   const scheduler = config.roles.has("scheduler") ? startScheduler(runtime) : undefined;
   if (scheduler !== undefined) opened.push(() => scheduler.stop());
@@ -133,6 +136,17 @@ async function compose(
   log.info({ origin: config.publicOrigin, roles: [...config.roles].join(",") }, "the hub is ready");
   return { origin: config.publicOrigin, database, localKey, sandbox, stop };
 }
+
+/** A broker that is away delays nothing but itself: events are taken in and published when it is back. */
+async function untilStream(relay: Relay, log: Runtime["log"]): Promise<void> {
+  for (let waitedMs = 0; waitedMs < STREAM_MS_MAX; waitedMs += 20) {
+    const { state } = relay.status();
+    if (state === "leading" || state === "standby") return;
+    await sleep(20);
+  }
+  log.warn({ reason: relay.status().reason }, "NATS is not there yet; events are kept and published when it is");
+}
+const STREAM_MS_MAX = 5_000;
 
 async function openDatabase(config: Config, folder: DataFolder): Promise<Database> {
   if (config.databaseUrl === undefined) return openPglite({ dataDir: folder.file("database") });

@@ -56,7 +56,7 @@ export async function runDemo(hub: Hub, config: Config, progress: Progress): Pro
       subscriber.until("tributary.task.v1.TaskCompleted", `task/${task.id}`, task.since, WAIT_MS),
     );
     progress.done("Completed a task at Todoist, and received the change as TaskCompleted");
-    await visitor.reopenTask(connection.id, task.id);
+    await visitor.act(connection.id, "task.reopen", task.id);
     await timed("undo", "Opening it again", () =>
       subscriber.until("tributary.task.v1.TaskReopened", `task/${task.id}`, task.since, WAIT_MS),
     );

@@ -13,7 +13,9 @@ export interface Visitor {
   untilRead(connection: LinkedAccount, waitMs: number): Promise<void>;
   /** Completes an open task, the same one again when an earlier demo was killed before it was opened again. */
   completeTask(connectionId: string): Promise<{ readonly id: string; readonly since: bigint }>;
-  reopenTask(connectionId: string, taskId: string): Promise<void>;
+  /** @param idempotencyKey default: a new one. */
+  act(connectionId: string, type: string, taskId: string, idempotencyKey?: string): Promise<void>;
+  disconnect(connectionId: string): Promise<z.infer<typeof Receipt>>;
 }
 
 export interface LinkedAccount {
@@ -34,6 +36,13 @@ const Connections = z.object({
       reason: z.object({ code: z.string() }).nullable(),
     }),
   ),
+});
+const Receipt = z.object({
+  id: z.string(),
+  revocation: z.string(),
+  secretsDeleted: z.number(),
+  eventsKept: z.number(),
+  eventsDeleted: z.number(),
 });
 const Events = z.object({
   items: z.array(
@@ -66,8 +75,13 @@ export function createVisitor(origin: string): Visitor {
       throw new Error(`${what}: ended on ${page.url.pathname} with status ${page.status}`);
     return page;
   };
-  async function act(connectionId: string, type: string, taskId: string): Promise<void> {
-    const json = { type, input: { id: taskId }, idempotencyKey: randomUUID() };
+  async function act(
+    connectionId: string,
+    type: string,
+    taskId: string,
+    idempotencyKey: string = randomUUID(),
+  ): Promise<void> {
+    const json = { type, input: { id: taskId }, idempotencyKey };
     const response = await browser.send(at(`/api/connections/${connectionId}/actions`), { method: "POST", json });
     if (!response.ok) throw new Error(`${type}: status ${response.status}`);
   }
@@ -120,7 +134,15 @@ export function createVisitor(origin: string): Visitor {
       await act(connectionId, "task.complete", id);
       return { id, since };
     },
-    reopenTask: (connectionId, taskId) => act(connectionId, "task.reopen", taskId),
+    act,
+    disconnect: async (connectionId) => {
+      const response = await browser.send(at(`/api/connections/${connectionId}`), {
+        method: "DELETE",
+        json: { deleteEvents: false },
+      });
+      if (!response.ok) throw new Error(`disconnecting: status ${response.status}`);
+      return Receipt.parse(await response.json());
+    },
   };
 }
 
