@@ -53,9 +53,7 @@ export interface LedgerStep {
 /** Exported for the test of its plan. */
 export const EVENTS_AFTER = `
 SELECT ${COLUMNS}, CASE WHEN $5::text[] IS NULL OR type = ANY ($5::text[]) THEN payload END AS payload
-FROM pipeline.event
-WHERE connection_id = $1 AND organization_id = $2 AND sequence > $3 AND day >= $4::date
-ORDER BY sequence LIMIT $6`;
+FROM pipeline.events_after($1, $3, $4, $6) WHERE organization_id = $2 ORDER BY sequence`;
 
 /**
  * The next events of a connection, in order; those of other types come without their content, so that a reader can
@@ -88,9 +86,8 @@ export async function eventsAfter(
 export const CONNECTIONS_AFTER = `
 SELECT c.id AS connection_id, e.* FROM unnest($1::uuid[], $2::bigint[], $3::text[]) AS c (id, after, since)
 CROSS JOIN LATERAL (
-  SELECT organization_id, ${COLUMNS}, payload FROM pipeline.event
-  WHERE connection_id = c.id AND sequence > c.after AND day >= c.since::date ORDER BY sequence LIMIT $4
-) AS e`;
+  SELECT organization_id, ${COLUMNS}, payload FROM pipeline.events_after(c.id, c.after, c.since::date, $4)
+) AS e ORDER BY c.id, e.sequence`;
 
 /**
  * The next events of many connections at once, whatever their organisation: for the relay alone.

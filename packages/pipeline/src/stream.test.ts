@@ -240,6 +240,8 @@ describe("settling", () => {
   it.each([
     ["an unknown consumer", { consumer: "nobody" }],
     ["an event that is not there", { sequence: 99n }],
+    ["a sequence past all", { sequence: 2n ** 64n - 1n }],
+    ["what is no connection", { connectionId: "c1" }],
     ["a foreign connection", { organizationId: "globex" }],
   ])("refuses %s", async (_, change) => {
     const a = randomUUID();

@@ -10,7 +10,7 @@ import {
 import { type ConsumerStream, createConsumerStream } from "./consumer-stream.ts";
 import type { HandOff } from "./hand-off.ts";
 import type { LedgerEvent } from "./ledger.ts";
-import { consumerKey, type ConsumerKey, createPositionWriter, settleStored } from "./positions.ts";
+import { consumerKey, type ConsumerKey, createPositionWriter, SettlementRefused, settleStored } from "./positions.ts";
 
 export interface SubscribeOptions extends ConsumerKey {
   /** Full protobuf names of the types wanted; empty means every type. */
@@ -78,6 +78,9 @@ interface Served {
   readonly attempts: Map<string, number>;
   alive: boolean;
 }
+
+const UUID = /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/;
+const SEQUENCE_MAX = 2n ** 63n - 1n;
 
 /** Consumers whose attempts are remembered between two streams. */
 const REMEMBERED_MAX = 100;
@@ -155,6 +158,8 @@ export async function createEventStream(options: EventStreamOptions): Promise<Ev
 
   async function settle(settlement: Settlement): Promise<void> {
     const { connectionId, sequence } = settlement;
+    if (!UUID.test(connectionId) || sequence < 1n || sequence > SEQUENCE_MAX)
+      throw new SettlementRefused("unknown_consumer_or_event");
     if (settlement.outcome === "dead_letter") await keepDeadLetter(database, settlement);
     const entry = served.get(consumerKey(settlement));
     if (entry !== undefined) entry.alive = true;

@@ -22,10 +22,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Settlement } from "./outcome.ts";
 import { type Delivery, type Source, type SourceOptions, SubscriberError } from "./source.ts";
 
-/** The broker takes a subscriber for dead that has not spoken for so long about an event it holds. */
-const ACK_WAIT_MS = 10_000;
-const WORKING_EVERY_MS = 3_000;
-const LOOK_EVERY_MS = 500;
+const LOOK_EVERY_MS = 250;
+const FORGET_EVERY_MS = 25;
+const FORGET_LOOKS_MAX = 20;
 const CONSUMER_NOT_FOUND = 10014;
 const STREAM_NOT_FOUND = 10059;
 
@@ -40,6 +39,8 @@ export function createNatsSource(options: SourceOptions): Source {
   const { name, window, log, backoff } = options;
   /** Held and not settled: the broker is told now and then that they are being worked on. */
   const held = new Set<JsMsg>();
+  const givenBack: JsMsg[] = [];
+  let pulling = false;
   let connected: Connected | undefined;
 
   async function open(): Promise<void> {
@@ -60,7 +61,7 @@ export function createNatsSource(options: SourceOptions): Source {
     const { js, jsm } = connected;
     const working = setInterval(() => {
       for (const message of held) message.working();
-    }, WORKING_EVERY_MS);
+    }, options.ackWaitMs / 3);
     try {
       for (let failures = 0; !signal.aborted;) {
         try {
@@ -95,52 +96,67 @@ export function createNatsSource(options: SourceOptions): Source {
   }
 
   /**
-   * What a process before this one held when it died comes again only after the broker's ack wait, while newer events
-   * come at once: the newer ones are kept back until the older ones are settled.
+   * What a process before this one held when it died comes again only after the broker's ack wait, in no certain order,
+   * while newer events come at once: all are kept back until everything unsettled is in these hands, then sorted.
    */
   async function* inOrder(
     js: JetStreamClient,
     jsm: JetStreamManager,
-    { delivered, num_ack_pending: unsettled }: ConsumerInfo,
+    { num_ack_pending: unsettled }: ConsumerInfo,
     signal: AbortSignal,
   ): AsyncGenerator<JsMsg> {
     const consumer = await js.consumers.get(EVENT_STREAM, name);
+    pulling = true;
     const messages = await consumer.consume({ max_messages: window, abort_on_missing_resource: true });
     const stop = (): void => messages.stop();
     signal.addEventListener("abort", stop, { once: true });
-    const kept: JsMsg[] = [];
-    let older = unsettled > 0;
-    let looking: Promise<void> | undefined;
-    const look = async (): Promise<void> => {
-      while (older && !signal.aborted) {
+    const kept = new Map<number, JsMsg>();
+    const complete = async (): Promise<void> => {
+      for (let open = unsettled; open > kept.size && !signal.aborted;) {
         await sleep(LOOK_EVERY_MS, undefined, { signal }).catch(() => {});
-        const info = await jsm.consumers.info(EVENT_STREAM, name);
-        older = info.ack_floor.stream_seq < delivered.stream_seq && info.num_ack_pending > kept.length;
+        open = await jsm.consumers.info(EVENT_STREAM, name).then(
+          (info) => info.num_ack_pending,
+          () => open,
+        );
       }
     };
-    if (older) looking = look().catch(() => void (older = false));
+    let waiting = unsettled > 0 ? complete() : undefined;
     try {
       const iterator = messages[Symbol.asyncIterator]();
       let next = iterator.next();
       for (;;) {
-        // While something is kept back, the end of the wait counts as much as a message.
-        const step = looking === undefined ? await next : await Promise.race([next, looking]);
+        // While events are kept back, the end of the wait counts as much as another one.
+        const step = waiting === undefined ? await next : await Promise.race([next, waiting]);
         if (step === undefined) {
-          looking = undefined;
-          for (const message of kept.splice(0)) yield message;
+          waiting = undefined;
+          const sorted = [...kept.values()].toSorted((a, b) => a.seq - b.seq);
+          kept.clear();
+          yield* sorted;
           continue;
         }
         if (step.done === true) return;
         next = iterator.next();
         held.add(step.value);
-        if (older && step.value.seq > delivered.stream_seq) kept.push(step.value);
-        else yield step.value;
+        if (waiting === undefined) yield step.value;
+        else kept.set(step.value.seq, step.value);
       }
     } finally {
       signal.removeEventListener("abort", stop);
-      for (const message of kept) release(message);
+      for (const message of kept.values()) release(message);
       await messages.close();
+      await giveBack(jsm);
     }
+  }
+
+  /** The broker would send what is given back to a pull of this process that it has not forgotten yet. */
+  async function giveBack(jsm: JetStreamManager): Promise<void> {
+    for (let look = 0; look < FORGET_LOOKS_MAX; look++) {
+      const info = await jsm.consumers.info(EVENT_STREAM, name).catch(() => undefined);
+      if (info === undefined || info.num_waiting === 0) break;
+      await sleep(FORGET_EVERY_MS);
+    }
+    pulling = false;
+    for (const message of givenBack.splice(0)) message.nak();
   }
 
   function* delivery(message: JsMsg): Generator<Delivery> {
@@ -151,6 +167,11 @@ export function createNatsSource(options: SourceOptions): Source {
       log.warn({ streamSequence: message.seq }, "a message that is not an event");
       held.delete(message);
       message.term();
+      return;
+    }
+    if (options.organization !== undefined && options.organization !== attributes.organizationId) {
+      held.delete(message);
+      message.ack();
       return;
     }
     const attempt = message.info.deliveryCount;
@@ -164,9 +185,11 @@ export function createNatsSource(options: SourceOptions): Source {
     message.ack();
   }
 
+  /** As long as this process pulls, the broker would send it what it gives back. */
   function release(message: JsMsg): void {
     held.delete(message);
-    message.nak();
+    if (pulling) givenBack.push(message);
+    else message.nak();
   }
 
   /** Tries until it is kept: an event is not given up before somebody else has it. */
@@ -218,17 +241,23 @@ function connectionOptions({ url, name, token }: SourceOptions) {
 }
 
 /**
- * Makes the consumer when it is missing; one that exists is left as it is. It hears every type, for nats-server before
- * 2.10 knows one filter a consumer, and a consumer for each type would lose the order across types.
+ * Makes the consumer when it is missing; one that exists is left as it is. nats-server before 2.10 knows one filter a
+ * consumer, which must lie within one subject of the stream, and a consumer for each type would lose the order across
+ * types: so it hears every event of the organisation, and with handlers for both events and system events, everything.
  * @throws SubscriberError when the existing one is of another kind.
  */
-async function ensureConsumer(jsm: JetStreamManager, { name, organization, window }: SourceOptions): Promise<void> {
+async function ensureConsumer(
+  jsm: JetStreamManager,
+  { name, organization = "*", types, window, ackWaitMs }: SourceOptions,
+): Promise<void> {
+  const roots = new Set(types.map((type) => (type.startsWith("tributary.system.") ? "sys" : "evt")));
+  const [root] = roots;
   const wanted = {
     durable_name: name,
     ack_policy: AckPolicy.Explicit,
     deliver_policy: DeliverPolicy.All,
-    filter_subject: `*.v1.${organization ?? "*"}.>`,
-    ack_wait: ACK_WAIT_MS * 1_000_000,
+    ...(roots.size === 1 ? { filter_subject: `${root}.v1.${organization}.>` } : {}),
+    ack_wait: ackWaitMs * 1_000_000,
     max_ack_pending: window,
     max_deliver: -1,
   };
@@ -238,8 +267,9 @@ async function ensureConsumer(jsm: JetStreamManager, { name, organization, windo
         return jsm.consumers.add(EVENT_STREAM, wanted);
       throw error;
     });
+    const asked: Partial<typeof config> = wanted;
     for (const key of ["filter_subject", "ack_policy", "deliver_policy"] as const)
-      if (config[key] !== wanted[key])
+      if (config[key] !== asked[key])
         throw new SubscriberError(
           "consumer_differs",
           `the consumer ${name} exists with another ${key}: delete it, or take another name`,

@@ -29,6 +29,7 @@ export interface SourceOptions {
   /** Full protobuf names that have a handler. */
   readonly types: readonly string[];
   readonly window: number;
+  readonly ackWaitMs: number;
   readonly log: SubscriberLog;
   readonly backoff: (attempt: number) => number;
 }

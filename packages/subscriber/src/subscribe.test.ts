@@ -227,8 +227,8 @@ describe("what makes no sense", () => {
     ["a name with spaces", () => subscribe({ url, name: "my service" })],
     ["another protocol", () => subscribe({ url: "amqp://127.0.0.1", name: "a" })],
     ["no window", () => subscribe({ url, name: "a", window: 0 })],
+    ["an impatient broker", () => subscribe({ url, name: "a", ackWaitMs: 10 })],
     ["no concurrency", () => subscribe({ url, name: "a", concurrency: 0 })],
-    ["no handler", () => subscribe({ url, name: "a" }).start()],
     [
       "two handlers of one type",
       () =>
@@ -238,5 +238,9 @@ describe("what makes no sense", () => {
     ],
   ])("is refused: %s", (_, call) => {
     expect(call).toThrow("usage: ");
+  });
+
+  it("is refused: no handler", async () => {
+    await expect(subscribe({ url, name: "a" }).start()).rejects.toThrow("usage: ");
   });
 });

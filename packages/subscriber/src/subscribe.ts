@@ -21,6 +21,12 @@ export interface SubscribeOptions<Tx = undefined> {
   readonly concurrency?: number;
   /** Events received and not settled at most, 1 to 10,000. Default 1,000. */
   readonly window?: number;
+  /**
+   * Over NATS: the broker takes a subscriber for dead that is silent for so long about an event it holds, and sends it
+   * again. A living one speaks three times as often, however long its handlers take. Taken when the consumer is made.
+   * Default 10 s, at least 1 s.
+   */
+  readonly ackWaitMs?: number;
   /** Calls of a handler for one event before it becomes a dead letter. Default 10. */
   readonly attemptsMax?: number;
   /** First and longest pause before a retry without one of its own; doubles from call to call. Default 500 ms, 60 s. */
@@ -130,10 +136,10 @@ export function subscribe<Tx = undefined>(options: SubscribeOptions<Tx>): Subscr
       handlers.set(schema.typeName, { schema, handler: handler as unknown as Handler<DescMessage, Tx> });
       return subscriber;
     },
-    start: (): Promise<Running> => {
+    start: async (): Promise<Running> => {
       if (handlers.size === 0) throw new SubscriberError("usage", "a subscription needs a handler");
-      const { name, token, organization, window = 1_000, log = SILENT } = options;
-      const shared = { url, name, token, organization, window, log, backoff, types: [...handlers.keys()] };
+      const { name, token, organization, window = 1_000, ackWaitMs = 10_000, log = SILENT } = options;
+      const shared = { url, name, token, organization, window, ackWaitMs, log, backoff, types: [...handlers.keys()] };
       const source =
         url.protocol === "nats:" || url.protocol === "tls:" ? createNatsSource(shared) : createHttpSource(shared);
       return start({ ...options, log, handlers, source, backoff });
@@ -144,10 +150,18 @@ export function subscribe<Tx = undefined>(options: SubscribeOptions<Tx>): Subscr
 
 const SILENT: SubscriberLog = { info: () => {}, warn: () => {} };
 
-function check<Tx>({ url, name, window = 1, concurrency = 1, attemptsMax = 1 }: SubscribeOptions<Tx>): URL {
+function check<Tx>({
+  url,
+  name,
+  window = 1,
+  concurrency = 1,
+  attemptsMax = 1,
+  ackWaitMs = 1_000,
+}: SubscribeOptions<Tx>): URL {
   if (!/^[a-z0-9-]{1,64}$/.test(name)) throw new SubscriberError("usage", "a name is a-z, 0-9 and hyphens, at most 64");
   if (!(window >= 1 && window <= 10_000)) throw new SubscriberError("usage", "a window is 1 to 10,000");
   if (!(concurrency >= 1)) throw new SubscriberError("usage", "concurrency is at least 1");
+  if (!(ackWaitMs >= 1_000)) throw new SubscriberError("usage", "ackWaitMs is at least 1,000");
   if (!(attemptsMax >= 1)) throw new SubscriberError("usage", "attemptsMax is at least 1");
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
   if (parsed === undefined || !["nats:", "tls:", "http:", "https:"].includes(parsed.protocol))

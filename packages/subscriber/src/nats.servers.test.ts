@@ -1,0 +1,236 @@
+import { jetstream, jetstreamManager, type JetStreamManager } from "@nats-io/jetstream";
+import { connect, headers, type NatsConnection } from "@nats-io/transport-node";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import {
+  EVENT_STREAM,
+  EVENT_SUBJECTS,
+  eventHeaders,
+  eventSubject,
+  TaskChangedSchema,
+  TaskCompletedSchema,
+} from "@tributary/contracts";
+import { type PrivateNats, startPrivateNats } from "@tributary/pipeline/testing";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { drop, type Handler, subscribe, type SubscribeOptions, type Subscription } from "./index.ts";
+
+let nats: PrivateNats;
+let nc: NatsConnection;
+let jsm: JetStreamManager;
+const running: Subscription[] = [];
+beforeEach(async () => {
+  nats = await startPrivateNats();
+  nc = await connect({ servers: nats.url, maxReconnectAttempts: -1, reconnectTimeWait: 50 });
+  jsm = await jetstreamManager(nc);
+  await jsm.streams.add({ name: EVENT_STREAM, subjects: [...EVENT_SUBJECTS] });
+});
+afterEach(async () => {
+  await Promise.all(running.splice(0).map((one) => one.stop(100)));
+  await nc.close();
+  await nats.stop();
+});
+
+const sequences = new Map<string, number>();
+beforeEach(() => sequences.clear());
+
+/** Publishes as the relay does. */
+async function publish(
+  connectionId: string,
+  count: number,
+  schema: typeof TaskCompletedSchema | typeof TaskChangedSchema = TaskCompletedSchema,
+) {
+  for (let made = 0; made < count; made++) {
+    const sequence = (sequences.get(connectionId) ?? 0) + 1;
+    sequences.set(connectionId, sequence);
+    const id = `${connectionId}-${sequence}`;
+    const attributes = {
+      id,
+      type: schema.typeName,
+      organizationId: "acme",
+      connectionId,
+      connector: "todoist",
+      objectKey: `task/${sequence}`,
+      sequence: BigInt(sequence),
+      time: "2026-11-21T04:00:00.000Z",
+      backfill: false,
+      traceparent: "",
+    };
+    const head = headers();
+    for (const [name, value] of eventHeaders(attributes)) head.set(name, value);
+    const data = toBinary(schema, create(schema, { task: { id: String(sequence), title: "Water" } }));
+    const options = { headers: head, msgID: id };
+    const subject = eventSubject(schema, "acme", "todoist");
+    await until(`${id} is in the stream`, () =>
+      jetstream(nc, { timeout: 500 })
+        .publish(subject, data, options)
+        .then(
+          () => true,
+          () => false,
+        ),
+    );
+  }
+}
+
+async function listen(handler: Handler<typeof TaskCompletedSchema>, options: Partial<SubscribeOptions> = {}) {
+  const quick = { name: "billing", ackWaitMs: 1_000, backoffMs: { first: 20, longest: 200 } };
+  const subscription = await subscribe({ ...quick, url: nats.url, ...options })
+    .on(TaskCompletedSchema, handler)
+    .start();
+  running.push(subscription);
+  return subscription;
+}
+
+async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
+  for (let turn = 0; turn < 750; turn++) {
+    if (await condition()) return;
+    await sleep(20);
+  }
+  throw new Error(`not within 15 s: ${what}`);
+}
+
+const settled = () =>
+  until("everything is acknowledged", async () => {
+    const { num_ack_pending: open, num_pending: unread } = await jsm.consumers.info(EVENT_STREAM, "billing");
+    return open === 0 && unread === 0;
+  });
+const upTo = (count: number, from = 1): number[] => Array.from({ length: count }, (_, index) => index + from);
+
+describe("a subscription over NATS", () => {
+  it("hands over typed events in the order of their connection, and passes over types without a handler", async () => {
+    await publish("c1", 3);
+    const got: unknown[] = [];
+    const subscription = await listen(
+      ({ task }, { connectionId, objectKey, attempt, time }) =>
+        void got.push([connectionId, task?.title, objectKey, attempt, time.toISOString()]),
+    );
+    await publish("c1", 2, TaskChangedSchema);
+    await publish("c1", 1);
+    await settled();
+    expect(got).toEqual(
+      [1, 2, 3, 6].map((sequence) => ["c1", "Water", `task/${sequence}`, 1, "2026-11-21T04:00:00.000Z"]),
+    );
+    expect(subscription.stats()).toEqual({ handled: 4, retried: 0, deadLetters: 0, passedOver: 2, repeated: 0 });
+  });
+
+  it("keeps what it gave up on as a dead letter with its reason, and goes on", async () => {
+    const got: bigint[] = [];
+    await listen((_, { sequence }) => {
+      if (sequence === 2n) throw drop("żółw");
+      got.push(sequence);
+    });
+    await publish("c1", 3);
+    await settled();
+    expect(got).toEqual([1n, 3n]);
+    const letter = await jsm.streams.getMessage("TRIBUTARY_DEAD_LETTERS", { last_by_subj: "dlq.v1.billing.acme" });
+    const header = (name: string): string => decodeURIComponent(letter?.header.get(name) ?? "");
+    expect([header("ce-id"), header("trib-dead-letter-reason"), header("trib-dead-letter-attempts")]).toEqual([
+      "c1-2",
+      "żółw",
+      "1",
+    ]);
+    expect(fromBinary(TaskCompletedSchema, letter?.data ?? new Uint8Array()).task?.title).toBe("Water");
+  });
+
+  it("neither loses nor repeats an effect when the broker is killed", async () => {
+    const done = new Map<string, number[]>();
+    await listen(async (_, { connectionId, sequence }) => {
+      await sleep(2);
+      done.set(connectionId, [...(done.get(connectionId) ?? []), Number(sequence)]);
+    });
+    const publishing = (async () => {
+      for (let turn = 0; turn < 30; turn++) for (const id of ["c1", "c2"]) await publish(id, 5);
+    })();
+    for (let kill = 0; kill < 2; kill++) {
+      await sleep(150);
+      await nats.kill();
+      await sleep(100);
+      await nats.restart();
+    }
+    await publishing;
+    await settled();
+    expect([...done].toSorted()).toEqual([
+      ["c1", upTo(150)],
+      ["c2", upTo(150)],
+    ]);
+  });
+
+  it("tells the broker that it is still at work, however long a handler takes", async () => {
+    const calls: number[] = [];
+    await listen(async (_, { attempt }) => {
+      calls.push(attempt);
+      await sleep(2_500);
+    });
+    await publish("c1", 1);
+    await settled();
+    expect(calls).toEqual([1]);
+  });
+
+  it("keeps the order when the process before it died with events in its hands", async () => {
+    const first = await listen(() => {});
+    await publish("c1", 1);
+    await settled();
+    await first.stop();
+    // A process that took events and never spoke again.
+    const gone = await connect({ servers: nats.url });
+    await publish("c1", 3);
+    const messages = await (await jetstream(gone).consumers.get(EVENT_STREAM, "billing")).fetch({ max_messages: 3 });
+    let taken = 0;
+    for await (const _ of messages) if (++taken === 3) break;
+    await gone.close();
+    await publish("c1", 2);
+    const got: string[] = [];
+    await listen((_, { sequence, attempt }) => void got.push(`${sequence}/${attempt}`));
+    await settled();
+    expect(got).toEqual(["2/2", "3/2", "4/2", "5/1", "6/1"]);
+  });
+
+  it("gives back at once what it has not begun when it stops", async () => {
+    const begun = Promise.withResolvers<void>();
+    const first = await listen(
+      async () => {
+        begun.resolve();
+        await sleep(50);
+      },
+      { ackWaitMs: 60_000 },
+    );
+    await publish("c1", 4);
+    await begun.promise;
+    await first.stop();
+    const got: bigint[] = [];
+    await listen((_, { sequence }) => void got.push(sequence));
+    await settled();
+    expect(got.at(-1)).toBe(4n);
+    expect(got).toEqual(upTo(got.length, 5 - got.length).map(BigInt));
+    expect(first.stats().handled + got.length).toBe(4);
+  });
+
+  it("stands by while another process serves the consumer, and takes over when that ends", async () => {
+    const [one, two]: [bigint[], bigint[]] = [[], []];
+    const first = await listen((_, { sequence }) => void one.push(sequence));
+    await publish("c1", 3);
+    await settled();
+    await listen((_, { sequence }) => void two.push(sequence));
+    await publish("c1", 3);
+    await settled();
+    await first.stop();
+    await publish("c1", 3);
+    await settled();
+    expect([one, two]).toEqual([upTo(6).map(BigInt), upTo(3, 7).map(BigInt)]);
+  });
+});
+
+describe("what cannot work over NATS", () => {
+  it.each([
+    [
+      "a consumer of the same name that hears something else",
+      "consumer_differs",
+      async () =>
+        void (await jsm.consumers.add(EVENT_STREAM, { durable_name: "billing", filter_subject: "evt.v1.globex.>" })),
+    ],
+    ["no stream", "stream_missing", async () => void (await jsm.streams.delete(EVENT_STREAM))],
+    ["no broker", "unreachable", () => nats.kill()],
+  ])("is said at the start: %s", async (_, code, prepare) => {
+    await prepare();
+    await expect(listen(() => {})).rejects.toThrow(code);
+  });
+});
