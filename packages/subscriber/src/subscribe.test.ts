@@ -142,13 +142,13 @@ describe("a subscription over HTTP", () => {
   it("neither loses nor repeats an effect when streams are cut and acknowledgements fail", async () => {
     const done: string[] = [];
     const subscription = await listen(async ({ id }) => {
-      await sleep(1);
+      await sleep(15);
       done.push(id);
     });
     const events = Array.from({ length: 60 }, (_, index) => completed(`c${index % 3}`, 1 + Math.floor(index / 3)));
     for (const [index, event] of events.entries()) {
       hub.publish(event);
-      if (index % 20 === 10) hub.cut();
+      if (index % 10 === 5) hub.cut();
       if (index % 20 === 15) hub.failAcks(5);
       await sleep(2);
     }

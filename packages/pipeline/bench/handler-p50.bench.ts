@@ -1,0 +1,3 @@
+import { measureHandler } from "./latency-path.ts";
+
+export default { name: "pipeline/handler-p50", unit: "ms p50", repeats: 3, run: () => measureHandler(0.5) };

@@ -1,0 +1,3 @@
+import { measureHandler } from "./latency-path.ts";
+
+export default { name: "pipeline/handler-p99", unit: "ms p99", repeats: 3, run: () => measureHandler(0.99) };
