@@ -112,11 +112,11 @@ export function createNatsSource(options: SourceOptions): Source {
     signal.addEventListener("abort", stop, { once: true });
     const kept = new Map<number, JsMsg>();
     const complete = async (): Promise<void> => {
-      for (let open = unsettled; open > kept.size && !signal.aborted;) {
+      for (let pending = unsettled; pending > kept.size && !signal.aborted;) {
         await sleep(LOOK_EVERY_MS, undefined, { signal }).catch(() => {});
-        open = await jsm.consumers.info(EVENT_STREAM, name).then(
+        pending = await jsm.consumers.info(EVENT_STREAM, name).then(
           (info) => info.num_ack_pending,
-          () => open,
+          () => pending,
         );
       }
     };
