@@ -73,7 +73,7 @@ async function both(ours: Prepare, bare: Prepare, batches: readonly Signal[][], 
 const SIDES = (ours: Prepare, bare: Prepare) => [["ours", ours] as const, ["bare", bare] as const];
 
 /** Other titles of the same length with each version, so that all payloads have one length: 300 bytes. */
-export function batchesOf(version: number): Signal[][] {
+function batchesOf(version: number): Signal[][] {
   return Array.from({ length: BATCHES }, (_, batch) =>
     Array.from({ length: BATCH }, (_signal, index) => {
       const id = `6X7rM8997g${String(batch * BATCH + index).padStart(6, "0")}`;
@@ -92,7 +92,7 @@ export function batchesOf(version: number): Signal[][] {
   );
 }
 
-export async function connected(database: Database): Promise<Lease> {
+async function connected(database: Database): Promise<Lease> {
   const [connectionId, credentialId] = [randomUUID(), randomUUID()];
   await run(database.query, CONNECTION, [connectionId]);
   await run(database.query, CREDENTIAL, [credentialId, connectionId]);
@@ -158,7 +158,7 @@ WITH held AS (
 )
 SELECT events FROM taken`;
 
-export const statements =
+const statements =
   (database: Database, { connectionId }: Lease): Prepare =>
   (signals, turn) => {
     const payloads = signals.map(({ message }) => toBinary(TaskChangedSchema, message as never));

@@ -63,3 +63,15 @@ WHERE id = ANY ($1::uuid[]) AND organization_id = $2 AND state NOT IN ('paused',
 export async function wake(on: Queryable, organizationId: string, connectionIds: readonly string[]): Promise<number> {
   return (await runSql(on, WAKE, [connectionIds, organizationId])).length;
 }
+
+/**
+ * Gives back every lease. Only for a process that knows itself alone on the database, as an embedded hub does by its
+ * folder's lock: then whoever held one is dead.
+ */
+const RELEASE_ALL = `
+UPDATE integrations.connection SET lease_token = lease_token + 1, lease_until = NULL, due_at = now()
+WHERE lease_until IS NOT NULL`;
+
+export async function releaseAllLeases(on: Queryable): Promise<void> {
+  await runSql(on, RELEASE_ALL);
+}

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { chores } from "./chores.ts";
-import { claimDue, type Lease } from "./lease.ts";
+import { claimDue, type Lease, releaseAllLeases } from "./lease.ts";
 import type { Runtime } from "./runtime.ts";
 import { syncRun } from "./sync-run.ts";
 import { createThrottle } from "./throttle.ts";
@@ -47,6 +47,8 @@ export function startScheduler(runtime: Runtime, options: SchedulerOptions = {})
 
   const loop = async (): Promise<void> => {
     let failures = 0;
+    // What a killed hub was running goes on at once instead of when its lease has run out.
+    if (runtime.database.engine === "pglite") await releaseAllLeases(runtime.database.query);
     while (!shutdown.signal.aborted) {
       nudged = false;
       let claimed = 0;

@@ -1,5 +1,5 @@
-import { accessSync, chmodSync, constants, mkdirSync } from "node:fs";
-import { join } from "node:path";
+import { accessSync, chmodSync, constants, mkdirSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { ConfigError } from "./config.ts";
 
@@ -18,21 +18,37 @@ export interface DataFolder {
  */
 export function openDataFolder(path: string): DataFolder {
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
+    makeFolder(path);
     accessSync(path, constants.W_OK | constants.X_OK);
     chmodSync(path, 0o700);
+    const lock = takeLock(path);
+    return { path, file: (name) => join(path, name), release: () => lock.close() };
   } catch (error) {
+    if (error instanceof ConfigError) throw error;
     const why = (error as NodeJS.ErrnoException).code ?? "unknown";
     throw new ConfigError(`the data folder ${path} cannot be written (${why}); set TRIBUTARY_DATA_DIR to one that can`);
   }
+}
+
+/** As `mkdir -p`. Node's own never returns where the system will not have a folder in one that exists, as in /proc. */
+function makeFolder(path: string): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return;
+  if (path !== dirname(path)) makeFolder(dirname(path));
+  mkdirSync(path, { mode: 0o700 });
+}
+
+const SQLITE_BUSY = 5;
+
+function takeLock(path: string): DatabaseSync {
   const lock = new DatabaseSync(join(path, "hub.lock"), { timeout: 0 });
   try {
     lock.exec("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE");
-  } catch {
+    return lock;
+  } catch (error) {
     lock.close();
+    if ((error as { errcode?: number }).errcode !== SQLITE_BUSY) throw error;
     throw new ConfigError(
       `another hub is running on the data folder ${path}; stop it, or set TRIBUTARY_DATA_DIR to another folder`,
     );
   }
-  return { path, file: (name) => join(path, name), release: () => lock.close() };
 }

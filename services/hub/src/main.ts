@@ -65,7 +65,7 @@ async function main(argv: readonly string[]): Promise<number> {
 
 async function run(config: Config, flags: Flags, progress: Progress): Promise<number> {
   const asked = Promise.withResolvers<"stop">();
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => asked.resolve("stop"));
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => asked.resolve("stop"));
   const hub = await startHub(config, progress.step);
   progress.done(`Tributary is running at ${hub.origin}`);
   try {

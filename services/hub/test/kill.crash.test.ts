@@ -46,7 +46,10 @@ describe("the demo, killed with SIGKILL and started again", () => {
           "step" in point ? { env, killAtStep: point.step } : { env, signalAfter: { signal: "SIGKILL", ms: point.ms } },
         );
         if (ended.signal === "SIGKILL") kills += 1;
-        else expect(ended, "a run that was not killed ends well").toMatchObject({ code: 0 });
+        // On warm data a demo has fewer steps: one that was not reached means that the run came to its end.
+        expect([ended.code, ended.signal], ended.stderr).toEqual(
+          ended.signal === "SIGKILL" ? [null, "SIGKILL"] : [0, null],
+        );
       }
       const last = await runDemoProcess({ env });
       expect(last.code, last.stderr).toBe(0);
