@@ -6,7 +6,7 @@ export interface Check {
   /** A sentence about the connector. */
   readonly name: string;
   /** Why it does not apply; undefined when it does. */
-  exempt?(connector: Connector, stage: Pick<Stage, "person">): string | undefined;
+  exempt?(connector: Connector, stage: Pick<Stage, "person" | "control">): string | undefined;
   /** @throws ConformanceFailure. */
   run(stage: Stage): Promise<void>;
 }

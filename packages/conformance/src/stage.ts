@@ -135,7 +135,7 @@ export async function openStage<World>(
     leaks,
     fresh: async () => {
       if (parts !== undefined) await stage.lookForLeaks();
-      for (const list of [said, witness.errors]) list.splice(0);
+      for (const list of [said, witness.errors, witness.asked]) list.splice(0);
       witness.deliveries = 0;
       await truncate(database);
       started.control.reset();

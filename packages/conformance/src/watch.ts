@@ -1,4 +1,4 @@
-import type { Checkpoint, Connector, Signal } from "@tributary/sdk";
+import type { Checkpoint, Connector, Signal, User } from "@tributary/sdk";
 
 /** What a connector did while it was watched. */
 export interface Witness {
@@ -6,11 +6,13 @@ export interface Witness {
   readonly errors: unknown[];
   /** What its last run yielded. */
   yielded: (Signal | Checkpoint)[];
+  /** The URLs that it asked its user to fetch. */
+  readonly asked: string[];
   /** How often it was given a webhook delivery. */
   deliveries: number;
 }
 
-export const createWitness = (): Witness => ({ errors: [], yielded: [], deliveries: 0 });
+export const createWitness = (): Witness => ({ errors: [], yielded: [], asked: [], deliveries: 0 });
 
 /** The same connector; what it throws and yields is written down on the way. */
 export function watch(connector: Connector, witness: Witness): Connector {
@@ -22,19 +24,31 @@ export function watch(connector: Connector, witness: Witness): Connector {
       throw error;
     }
   };
+  const heard = (user: User): User => ({
+    ...user,
+    fetch: (url, options) => {
+      witness.asked.push(url);
+      return user.fetch(url, options);
+    },
+    json: (schema, url, options) => {
+      witness.asked.push(url);
+      return user.json(schema, url, options);
+    },
+  });
   const { act, check, webhook } = connector;
   const accounts = webhook?.accounts;
   return {
     ...connector,
     beginOAuth: (user) => noted(() => connector.beginOAuth(user)),
-    finishOAuth: (code, state) => noted(() => connector.finishOAuth(code, state)),
+    finishOAuth: (code, state) =>
+      noted(() => connector.finishOAuth(code, { redeem: async (redeemed) => heard(await state.redeem(redeemed)) })),
     revoke: (user) => noted(() => connector.revoke(user)),
-    ...(act === undefined ? {} : { act: (user, action) => noted(() => act(user, action)) }),
-    ...(check === undefined ? {} : { check: (user) => noted(() => check(user)) }),
+    ...(act === undefined ? {} : { act: (user, action) => noted(() => act(heard(user), action)) }),
+    ...(check === undefined ? {} : { check: (user) => noted(() => check(heard(user))) }),
     async *fetchSignals(user, since) {
       witness.yielded = [];
       try {
-        for await (const one of connector.fetchSignals(user, since)) {
+        for await (const one of connector.fetchSignals(heard(user), since)) {
           witness.yielded.push(one);
           yield one;
         }

@@ -115,6 +115,7 @@ async function drive(
     total.unchanged += result.unchanged;
   };
   for await (const yielded of connector.fetchSignals(user, cursor)) {
+    signal.throwIfAborted();
     if (yielded.kind === "signal") {
       pending.push(yielded);
       // Memory stays bounded between checkpoints: what is committed early is recognised when it is yielded again.

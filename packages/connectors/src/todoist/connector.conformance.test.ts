@@ -30,5 +30,11 @@ testConnector(todoist, emulators.todoist, {
       effects: (world, input) => Number(world.task((input as { id: string }).id).checked),
       refused: { id: "no-such-task" },
     },
+    {
+      type: "task.reopen",
+      input: (world) => ({ id: world.complete(world.add({ content: "Water the palm" }).id).id }),
+      effects: (world, input) => Number(!world.task((input as { id: string }).id).checked),
+      refused: { id: "no-such-task" },
+    },
   ],
 });
