@@ -1,11 +1,11 @@
 import { countConnectionEvents, eventStrips, lastConnectionEvents, type LedgerEvent } from "@tributary/pipeline";
 import type { ActionResult } from "@tributary/sdk";
-import { and, desc, eq } from "drizzle-orm";
+import { and, desc, eq, sql } from "drizzle-orm";
 import { act, type ActRequest } from "./act.ts";
 import { disconnect } from "./disconnect.ts";
 import { IntegrationError, notFound } from "./errors.ts";
 import { wake } from "./lease.ts";
-import { changeState } from "./lifecycle.ts";
+import { changeState, lockConnection } from "./lifecycle.ts";
 import type { Owner, Runtime } from "./runtime.ts";
 import { connection, type ConnectionRow, credential, receipt, type ReceiptRow } from "./schema.ts";
 import { shownState, type State } from "./state.ts";
@@ -186,18 +186,22 @@ async function views(runtime: Runtime, caller: Caller, rows: readonly Connection
 /** Ends the lease of a run under way: it commits nothing more. */
 async function pause(runtime: Runtime, row: ConnectionRow, by: string): Promise<void> {
   const announce = await runtime.database.transaction(async (tx) => {
+    const now = await lockConnection(tx, row);
+    if (now === undefined || now.state === "paused" || now.state === "disconnected") return () => {};
     await tx
       .update(connection)
-      .set({ leaseToken: row.leaseToken + 1, leaseUntil: null })
+      .set({ leaseToken: sql`lease_token + 1`, leaseUntil: null })
       .where(and(eq(connection.id, row.id), eq(connection.organizationId, row.organizationId)));
-    return changeState(runtime, tx, row, "paused", { pausedBy: by, dueAt: null });
+    return changeState(runtime, tx, now, "paused", { pausedBy: by, dueAt: null });
   });
   announce();
 }
 
 async function resume(runtime: Runtime, row: ConnectionRow): Promise<void> {
-  const announce = await runtime.database.transaction((tx) =>
-    changeState(runtime, tx, row, "connected", { dueAt: runtime.now() }),
-  );
+  const announce = await runtime.database.transaction(async (tx) => {
+    const now = await lockConnection(tx, row);
+    if (now?.state !== "paused") return () => {};
+    return changeState(runtime, tx, now, "connected", { dueAt: runtime.now() });
+  });
   announce();
 }

@@ -1,9 +1,9 @@
 import type { Account, Challenge, Connector, FlowState, User } from "@tributary/sdk";
 import type { ConsentCallback, ConsentFlow, CredentialScope, Grant, Person } from "@tributary/vault";
-import { and, eq, ne } from "drizzle-orm";
+import { and, eq, ne, sql } from "drizzle-orm";
 import { channel } from "node:diagnostics_channel";
 import { IntegrationError, notFound } from "./errors.ts";
-import { announceLinked, changeState } from "./lifecycle.ts";
+import { announceLinked, changeState, lockConnection } from "./lifecycle.ts";
 import { createRunLog } from "./run-log.ts";
 import { defaultApiVersion } from "./registry.ts";
 import { credentialScope, type Owner, type Runtime } from "./runtime.ts";
@@ -201,6 +201,9 @@ async function relink(
 ): Promise<string | undefined> {
   const { organizationId, credentialId } = flow.scope;
   const { previous, announce } = await runtime.database.transaction(async (tx) => {
+    const now = await lockConnection(tx, row);
+    if (now === undefined || now.state === "disconnected")
+      throw new IntegrationError("conflict", "The connection was ended meanwhile.");
     const [had] = await tx
       .select()
       .from(credential)
@@ -221,14 +224,14 @@ async function relink(
     // A run under way holds the old credential: its lease ends here.
     await tx
       .update(connection)
-      .set({ leaseToken: row.leaseToken + 1, leaseUntil: null, failures: 0 })
+      .set({ leaseToken: sql`lease_token + 1`, leaseUntil: null, failures: 0 })
       .where(and(eq(connection.id, row.id), eq(connection.organizationId, organizationId)));
-    const next = row.state === "paused" ? "paused" : "connected";
+    const next = now.state === "paused" ? "paused" : "connected";
     return {
       previous: had?.id,
-      announce: await changeState(runtime, tx, row, next, {
+      announce: await changeState(runtime, tx, now, next, {
         dueAt: next === "paused" ? null : runtime.now(),
-        ...(row.pausedBy === null ? {} : { pausedBy: row.pausedBy }),
+        ...(now.pausedBy === null ? {} : { pausedBy: now.pausedBy }),
       }),
     };
   });

@@ -3,7 +3,7 @@ import { and, eq, lte, sql } from "drizzle-orm";
 import { channel } from "node:diagnostics_channel";
 import { deleteConnectionEvents, countConnectionEvents } from "@tributary/pipeline";
 import { IntegrationError } from "./errors.ts";
-import { announceDisconnected } from "./lifecycle.ts";
+import { announceDisconnected, lockConnection } from "./lifecycle.ts";
 import { createRunLog } from "./run-log.ts";
 import { credentialScope, type Runtime } from "./runtime.ts";
 import { connection, type ConnectionRow, credential, objectState, receipt, type ReceiptRow } from "./schema.ts";
@@ -47,12 +47,14 @@ const receiptOf = async (
 async function end(runtime: Runtime, row: ConnectionRow, deleteEvents: boolean): Promise<ReceiptRow> {
   const { organizationId, id: connectionId } = row;
   const { made, announce } = await runtime.database.transaction(async (tx) => {
+    // The connection first, as every writer does: two orders of locking would wait for each other.
+    const locked = await lockConnection(tx, row);
     const [had] = await tx
       .delete(credential)
       .where(and(eq(credential.connectionId, connectionId), eq(credential.organizationId, organizationId)))
       .returning();
     if (had === undefined) throw new IntegrationError("conflict", "The connection is being ended already.");
-    const version = row.stateVersion + 1;
+    const version = (locked?.stateVersion ?? row.stateVersion) + 1;
     await tx
       .update(connection)
       .set({

@@ -18,18 +18,20 @@ export const LEASE_SECONDS = 60;
  * Claims due connections, at most `$1`, oldest first and fair between organisations: each gets a turn before any gets a
  * second. Reads the index of due rows from its old end, at most eight times the claim, so the cost follows what is
  * claimed and not what exists. A claimed row's `due_at` is the end of its lease: a dead worker's rows become due by
- * themselves.
+ * themselves. Exported for the test of its plan.
  */
-const CLAIM = `
+export const CLAIM = `
 WITH candidate AS (
   SELECT id, organization_id, due_at FROM integrations.connection
   WHERE due_at <= now() AND (lease_until IS NULL OR lease_until <= now())
+    AND state NOT IN ('paused', 'expired', 'disconnected')
   ORDER BY due_at LIMIT $1::int * 8
 ), turn AS (
   SELECT id, due_at, row_number() OVER (PARTITION BY organization_id ORDER BY due_at) AS place FROM candidate
 ), picked AS (
   SELECT c.id FROM turn t JOIN integrations.connection c ON c.id = t.id
   WHERE c.due_at <= now() AND (c.lease_until IS NULL OR c.lease_until <= now())
+    AND c.state NOT IN ('paused', 'expired', 'disconnected')
   ORDER BY t.place, t.due_at LIMIT $1::int
   FOR UPDATE OF c SKIP LOCKED
 )

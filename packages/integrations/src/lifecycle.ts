@@ -31,9 +31,23 @@ export interface Reason {
 /** Publishes after the transaction that appended it: call it when that has committed. */
 export type Announce = () => void;
 
+/** The connection's row as it is now, locked until the transaction ends; undefined when it is gone. */
+export async function lockConnection(
+  tx: Queryable,
+  { id, organizationId }: Pick<ConnectionRow, "id" | "organizationId">,
+): Promise<ConnectionRow | undefined> {
+  const [row] = await tx
+    .select()
+    .from(connection)
+    .where(and(eq(connection.id, id), eq(connection.organizationId, organizationId)))
+    .for("update");
+  return row;
+}
+
 /**
  * Moves a connection to another state and appends the event that says so, in the caller's transaction. Does nothing
  * when it is there already for the same reason.
+ * @param row locked by this transaction: two changes at once would give two events one version, and so one id.
  */
 export async function changeState(
   runtime: Runtime,

@@ -141,7 +141,8 @@ async function connectUntil(options: NodeConnectionOptions, signal: AbortSignal)
 
 function connectionOptions(servers: string | readonly string[]): NodeConnectionOptions {
   const urls = [servers].flat().map((server) => new URL(server));
-  const [{ username = "", password = "" } = {}] = urls;
+  const [first] = urls;
+  const { username, password } = first ?? { username: "", password: "" };
   const credentials = username === "" ? {} : { user: decodeURIComponent(username), pass: decodeURIComponent(password) };
   return {
     servers: urls.map((url) => url.host),

@@ -148,7 +148,7 @@ describe("a subscription over NATS", () => {
     }
     await publishing;
     await settled();
-    expect([...done].toSorted()).toEqual([
+    expect([...done].toSorted(([one], [other]) => one.localeCompare(other))).toEqual([
       ["c1", upTo(150)],
       ["c2", upTo(150)],
     ]);

@@ -133,7 +133,7 @@ export function subscribe<Tx = undefined>(options: SubscribeOptions<Tx>): Subscr
   const subscriber: Subscriber<Tx> = {
     on: (schema, handler) => {
       if (handlers.has(schema.typeName)) throw new SubscriberError("usage", `${schema.typeName} has a handler already`);
-      handlers.set(schema.typeName, { schema, handler: handler as unknown as Handler<DescMessage, Tx> });
+      handlers.set(schema.typeName, { schema, handler });
       return subscriber;
     },
     start: async (): Promise<Running> => {

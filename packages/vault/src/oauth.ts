@@ -156,7 +156,9 @@ function configuration({ spec, client, outbound, timeoutMs }: Party, seen: Seen)
       const answer = await outbound.fetch(new URL(url), {
         method: init.method,
         headers: new Headers(init.headers),
-        body: String(init.body ?? ""),
+        // openid-client sends forms, as URLSearchParams or text.
+        body:
+          init.body instanceof URLSearchParams ? init.body.toString() : typeof init.body === "string" ? init.body : "",
         signal: init.signal ?? AbortSignal.timeout(timeoutMs),
         bodyBytesMax: ANSWER_BYTES_MAX,
       });

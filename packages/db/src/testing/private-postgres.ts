@@ -102,7 +102,7 @@ function postgresBin(): string {
   const folders = [
     ...versions
       .toSorted()
-      .reverse()
+      .toReversed()
       .map((version) => join(debian, version, "bin")),
     ...(process.env["PATH"] ?? "").split(":"),
   ];
