@@ -1,0 +1,117 @@
+import { createApi } from "@tributary/api";
+import { connectors } from "@tributary/connectors";
+import { type Database, migrate, openPostgres, run } from "@tributary/db";
+import { freePort, startPrivatePostgres } from "@tributary/db/testing";
+import { createRegistry, migrations as integrationTables, type Runtime } from "@tributary/integrations";
+import { migrations as pipelineTables } from "@tributary/pipeline";
+import { createKeyFile, migrations as vaultTables, openVault } from "@tributary/vault";
+import { Hono } from "hono";
+import { createHmac, randomUUID, timingSafeEqual } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { Worker } from "node:worker_threads";
+import { serve } from "../src/serve.ts";
+import type { Load } from "./load-worker.ts";
+
+/**
+ * POST /webhooks/… over HTTP on loopback: verified, durable, and the connection that it concerns made due, before the
+ * answer. The ceiling is Hono on the same listener, the HMAC and one INSERT of the delivery. It has no group commit, and
+ * neither have we yet: DESIGN's ceiling has one. 64 connections from a thread that shares the two cores.
+ */
+const SECRET = "0123456789abcdef0123456789abcdef";
+const PATH = "/webhooks/todoist/todoist";
+const ACCOUNTS = 500;
+const REQUESTS = 3_000;
+const SOCKETS = 64;
+
+export default {
+  name: "api/webhook",
+  unit: "req/s",
+  /** Every run starts a server of its own. */
+  repeats: 3,
+  async run() {
+    const server = await startPrivatePostgres();
+    const folder = mkdtempSync(join(tmpdir(), "tributary-bench-"));
+    const database = openPostgres({ url: server.url });
+    try {
+      await migrate(database, [vaultTables, pipelineTables, integrationTables]);
+      await run(database.query, CONNECTIONS, [ACCOUNTS]);
+      const api = await ourApi(database, join(folder, "keys.json"));
+      // Thrown away: both are compiled and their statements are prepared.
+      for (const app of [api, bareApp(database)]) await requestsPerSecond(app, 300);
+      const ours = await requestsPerSecond(api, REQUESTS);
+      const ceiling = await requestsPerSecond(bareApp(database), REQUESTS);
+      const [kept] = await run<{ count: bigint }>(database.query, "SELECT count(*) FROM integrations.delivery");
+      if (kept?.count !== BigInt(2 * (REQUESTS + 300))) throw new Error(`${kept?.count} deliveries were kept`);
+      return { ours, ceiling };
+    } finally {
+      await database.close();
+      await server.stop();
+      rmSync(folder, { recursive: true });
+    }
+  },
+};
+
+const CONNECTIONS = `
+INSERT INTO integrations.connection (id, organization_id, integration, owner_kind, owner_id, account_id, account_label,
+  api_version, state, backfill_from, due_at)
+SELECT gen_random_uuid(), 'acme', 'todoist', 'user', 'u' || n, 'a' || n, 'x', 'v1', 'connected', now(), now()
+FROM generate_series(1, $1::int) AS n`;
+
+type App = { fetch(request: Request): Response | Promise<Response> };
+
+async function ourApi(database: Database, keyFile: string): Promise<App> {
+  await createKeyFile(keyFile);
+  const vault = await openVault({
+    database,
+    keys: { file: keyFile },
+    clients: [{ integration: "todoist", contextId: "todoist", clientId: "bench", clientSecret: SECRET }],
+    publicOrigin: "http://127.0.0.1",
+  });
+  const ignore = (): void => {};
+  const runtime = {
+    database,
+    vault,
+    registry: createRegistry(connectors),
+    uuid: randomUUID,
+    now: () => new Date(),
+    log: { info: ignore, warn: ignore, error: ignore },
+  } as unknown as Runtime;
+  const rest = { connections: {}, authenticator: {}, origin: "http://127.0.0.1", sandbox: false, nudge: ignore };
+  const api = createApi({ runtime, ...rest } as unknown as Parameters<typeof createApi>[0]);
+  return { fetch: (request) => api.fetch(request) };
+}
+
+const INSERT = `
+INSERT INTO integrations.delivery (context_id, delivery_id, integration) VALUES ('todoist', $1, 'todoist')
+ON CONFLICT DO NOTHING`;
+
+function bareApp(database: Database): App {
+  const app = new Hono();
+  app.post(PATH, async (c) => {
+    const body = new Uint8Array(await c.req.arrayBuffer());
+    const signature = Buffer.from(c.req.header("x-todoist-hmac-sha256") ?? "", "base64");
+    const expected = createHmac("sha256", SECRET).update(body).digest();
+    if (signature.length !== expected.length || !timingSafeEqual(signature, expected)) return c.body(null, 401);
+    await run(database.query, INSERT, [c.req.header("x-todoist-delivery-id") ?? ""]);
+    return c.body(null, 200);
+  });
+  return { fetch: (request) => app.fetch(request) };
+}
+
+async function requestsPerSecond(app: App, requests: number): Promise<number> {
+  const port = await freePort();
+  const listener = await serve((request) => app.fetch(request), { host: "127.0.0.1", port, setting: "TRIBUTARY_PORT" });
+  const load: Load = { port, path: PATH, secret: SECRET, accounts: ACCOUNTS, requests, sockets: SOCKETS };
+  try {
+    const ms = await new Promise<number>((resolve, reject) => {
+      const worker = new Worker(new URL("./load-worker.ts", import.meta.url), { workerData: load });
+      worker.once("message", resolve).once("error", reject);
+      worker.once("exit", () => reject(new Error("the load ended without an answer")));
+    });
+    return (requests / ms) * 1000;
+  } finally {
+    await listener.close();
+  }
+}
