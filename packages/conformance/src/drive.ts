@@ -122,7 +122,10 @@ export function mustBeSame(
   must(
     lost.length + invented.length + different.length + repeated === 0,
     `${when}: ${lost.length} objects lost, ${invented.length} invented, ${different.length} with another story, ${repeated} events twice ` +
-      `(of ${expected.size} objects)${[...lost, ...invented, ...different].slice(0, 3).map((key) => `\n  ${key}`)}`,
+      `(of ${expected.size} objects)${[...lost, ...invented, ...different]
+        .slice(0, 3)
+        .map((key) => `\n  ${key}`)
+        .join("")}`,
     advice,
   );
 }

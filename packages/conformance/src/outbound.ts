@@ -15,8 +15,10 @@ export function watchOutbound(expected: readonly string[]): OutboundWatch {
     note(new URL(origin).origin);
   };
   const onHttp = (message: unknown): void => {
-    const { request } = message as { request: { protocol: string; host: string; getHeader(name: string): unknown } };
-    note(`${request.protocol}//${String(request.getHeader("host") ?? request.host)}`);
+    const { request } = message as {
+      request: { protocol: string; host: string; getHeader(name: string): string | undefined };
+    };
+    note(`${request.protocol}//${request.getHeader("host") ?? request.host}`);
   };
   const [undici, http] = [channel("undici:request:create"), channel("http.client.request.start")];
   undici.subscribe(onUndici);

@@ -12,6 +12,7 @@ import type { Connector } from "@tributary/sdk";
 import { migrations as vaultTables, openVault } from "@tributary/vault";
 import { randomBytes, randomUUID } from "node:crypto";
 import { CANARY, canariesInTables, holdsCanaryInside } from "./canary.ts";
+import { codeOf } from "./check.ts";
 import { type BoundAdapter, bindAdapter, type ConformanceEmulator, type ProviderAdapter } from "./provider-adapter.ts";
 import { createWitness, watch, type Witness } from "./watch.ts";
 
@@ -145,7 +146,8 @@ export async function openStage<World>(
     lookForLeaks: async () => {
       for (const place of await canariesInTables(database)) leaks.add(place);
       if (holdsCanaryInside(said)) leaks.add("a log line or an error");
-      if (holdsCanaryInside(witness.errors)) leaks.add("an error that the connector threw");
+      for (const error of witness.errors)
+        if (holdsCanaryInside(error)) leaks.add(`an error that the connector threw (${codeOf(error)})`);
       // Without the schemas: a descriptor leads to every contract there is.
       const yielded = witness.yielded.map((one) =>
         one.kind === "signal" ? [one.id, one.revision, one.message] : one.cursor,

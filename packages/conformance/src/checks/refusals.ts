@@ -16,7 +16,7 @@ interface Refusal {
 
 const WAIT_SECONDS = 120;
 /** Quoted by an error that quotes what it should not. */
-const body = { error: `${CANARY}body` };
+const body = { error: "made_up", message: `${CANARY}body` };
 const READ_BY_STATUS =
   "read answers with `user.json`, or with the SDK's `readJson`: both turn the status into the error";
 const READ_BY_SHAPE = "read answers with a schema that insists on the fields that the connector lives on";

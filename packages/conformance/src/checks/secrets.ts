@@ -9,7 +9,7 @@ const nowhere: Check = {
   run: async (stage) => {
     const linked = await link(stage, "a");
     await read(stage, linked);
-    const body = { error: `${CANARY}body` };
+    const body = { error: "made_up", message: `${CANARY}body` };
     for (const fault of [
       { status: 500, body },
       { reset: true },

@@ -108,7 +108,7 @@ export const hostileConnectors: readonly Hostile[] = [
     foundBy: "every change after the backfill arrives exactly once, deletions included",
     make: () =>
       mapped((one) => [
-        { ...one, revision: `${one.id} ${String(one.message)} 1` },
+        { ...one, revision: "1" },
         { ...one, revision: "2" },
       ]),
   },

@@ -62,7 +62,7 @@ export const sample: Connector = {
     apiVersions: [{ id: "v1", label: "v1", status: "stable" }],
     pollIntervalMs: 60_000,
     events: [TaskChangedSchema, TaskDeletedSchema],
-    actions: { "note.add": { label: { en: "Add a note", pl: "Dodaj notatkę" }, input: NewNote as Schema<Json> } },
+    actions: { "note.add": { label: { en: "Add a note", pl: "Dodaj notatkę" }, input: NewNote } },
     revocationUrl: `${API}/apps`,
     docsUrl: `${API}/docs`,
   },
