@@ -57,6 +57,12 @@ export interface OAuthClientConfig {
   readonly clientSecret: string;
 }
 
+export interface SandboxConfig {
+  readonly firstPort: number;
+  /** Every code and token of the providers starts with it, for a test that searches for them; not a setting. */
+  readonly tokenPrefix?: string;
+}
+
 export interface Config {
   /** Undefined: embedded, on PGlite. */
   readonly databaseUrl: string | undefined;
@@ -74,7 +80,7 @@ export interface Config {
   readonly oidc: { readonly issuer: string; readonly clientId: string; readonly clientSecret: string } | undefined;
   readonly oauthClients: readonly OAuthClientConfig[];
   /** The simulated providers, and where their block of ports begins; undefined: the real ones. */
-  readonly sandbox: { readonly firstPort: number } | undefined;
+  readonly sandbox: SandboxConfig | undefined;
   readonly logLevel: string;
 }
 

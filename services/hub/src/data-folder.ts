@@ -32,10 +32,17 @@ export function openDataFolder(path: string): DataFolder {
 
 /** As `mkdir -p`. Node's own never returns where the system will not have a folder in one that exists, as in /proc. */
 function makeFolder(path: string): void {
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory() === true) return;
+  if (isFolder(path)) return;
   if (path !== dirname(path)) makeFolder(dirname(path));
-  mkdirSync(path, { mode: 0o700 });
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    // Another hub that starts on it has made it meanwhile: the lock decides between the two.
+    if (!isFolder(path)) throw error;
+  }
 }
+
+const isFolder = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true;
 
 const SQLITE_BUSY = 5;
 

@@ -1,5 +1,5 @@
 import { connectors } from "@tributary/connectors";
-import { startIdentityProvider, startProviders } from "@tributary/sandbox-service";
+import { type Providers, startIdentityProvider, startProviders } from "@tributary/sandbox-service";
 import { todoistClient } from "@tributary/connectors/emulators";
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import type { Config, OAuthClientConfig } from "./config.ts";
@@ -16,6 +16,8 @@ export interface Sandbox {
   readonly signIn: { readonly issuer: string; readonly clientId: string; readonly clientSecret: string };
   /** What a person can open in a browser. */
   readonly places: readonly { readonly name: string; readonly url: string }[];
+  /** What only the one who started them can do: tokens that expire, answers that fail. */
+  readonly running: Providers["running"];
   stop(): Promise<void>;
 }
 
@@ -44,6 +46,7 @@ export async function startSandbox(config: Config, folder: DataFolder, onStart: 
           clients: [client],
           webhookUrl: `${config.publicOrigin}/webhooks/todoist/todoist`,
           store: fileStore(folder.file("sandbox-todoist.bin")),
+          tokenPrefix: config.sandbox?.tokenPrefix ?? "",
         },
       },
     });
@@ -51,6 +54,7 @@ export async function startSandbox(config: Config, folder: DataFolder, onStart: 
       origins: providers.origins,
       oauthClients: [{ integration: "todoist", clientId: client.clientId, clientSecret: client.clientSecret }],
       signIn: { issuer: identity.issuer, ...signInClient },
+      running: providers.running,
       places: [{ name: "Simulated Todoist", url: providers.running.todoist.origin }],
       stop: async () => {
         await providers.stop();
