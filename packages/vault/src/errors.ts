@@ -24,7 +24,7 @@ export type VaultErrorCode =
  */
 export class VaultError extends Error {
   readonly code: VaultErrorCode;
-  /** The provider's error code (RFC 6749 §4.1.2.1, §5.2), cut to `[a-z0-9_.-]{1,64}`. */
+  /** The provider's error code (RFC 6749 §4.1.2.1, §5.2), when it is words of a-z joined by `_`: every code there is, and no token that a provider might echo. */
   readonly detail: string | undefined;
   constructor(code: VaultErrorCode, message: string, detail?: string) {
     super(`${code}: ${message}`);

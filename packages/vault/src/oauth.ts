@@ -124,7 +124,7 @@ export async function revokeToken(party: Party, token: string, hint: string): Pr
 
 /** A provider's error code, cut to what is safe to keep (RFC 6749 §5.2 allows any printable ASCII). */
 export function safeCode(code: unknown): string | undefined {
-  return typeof code === "string" && /^[a-z0-9_.-]{1,64}$/.test(code) ? code : undefined;
+  return typeof code === "string" && /^[a-z]+(?:_[a-z]+){0,5}$/.test(code) && code.length <= 48 ? code : undefined;
 }
 
 const usesPkce = (spec: OAuth2Spec): boolean => spec.pkce === undefined || spec.pkce === "S256";
