@@ -20,7 +20,7 @@ import { sampleBatch, startPrivateNats } from "../src/testing/index.ts";
 /**
  * From before the transaction of one event to the end of its road, with a pause before each, so that nothing is warm from
  * the one before. The transaction is part of both sides: the ceiling is one plain INSERT into the ledger, and then a call
- * of the handler, or one request to the broker. Both sides take turns. Of 200 samples, the 99th percentile is the second
+ * of the handler, or one request to the broker. Both sides take turns. Of 200 samples, the 99th percentile is the third
  * largest: it says how bad a pause can be, and little more.
  */
 export type Quantile = 0.5 | 0.99;
