@@ -24,7 +24,7 @@ export const TEST_PROJECTS: readonly TestProject[] = [
   },
   {
     name: "servers",
-    include: [`${ROOMS}.{servers,story}.test.ts`],
+    include: [`${ROOMS}.{servers,story}.test.ts`, "tools/**/*.servers.test.ts"],
     exclude: [],
     needsServers: true,
     oneByOne: true,
