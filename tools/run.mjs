@@ -34,8 +34,11 @@ const child = spawn(node, ["--disable-warning=ExperimentalWarning", ...job, ...r
   stdio: "inherit",
   env,
 });
-// A terminal sends Ctrl-C to the whole group; a supervisor signals only us. Either way the child decides when it is done.
-for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => signal === "SIGTERM" && child.kill(signal));
+// A terminal sends Ctrl-C to the whole group, a supervisor to us alone: the child is told either way, and takes it twice.
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => child.kill(signal));
+// npm that is killed says nothing to what it started: without a parent there is nobody left to stop us.
+const { ppid } = process;
+setInterval(() => process.ppid === ppid || child.kill("SIGTERM"), 1000).unref();
 child.on("exit", (code, signal) => process.exit(signal === null ? (code ?? 1) : 1));
 
 function install() {

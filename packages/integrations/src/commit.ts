@@ -45,14 +45,12 @@ export async function commit(
   runtime: Runtime,
   { lease, signals, cursor, backfill, traceparent }: Commit,
 ): Promise<Committed> {
-  const objectOf = once((schema) => eventTokens(schema).object);
-  const subjectOf = once((schema) => eventSubject(schema, lease.organizationId, lease.integration));
-  const stamped = signals.map((signal) => stamp(lease.connectionId, objectOf(signal.schema), signal));
+  const stamped = signals.map((signal) => stamp(lease.connectionId, signal));
   const batches: { readonly batch: EventBatch; readonly firstSequence: bigint }[] = [];
   await runtime.database.transaction(async (tx) => {
     await guard(tx, lease, cursor, backfill);
     for (const wave of distinctObjects(stamped)) {
-      const events = (await whatIsNew(tx, lease, wave)).map((one) => pendingEvent(lease, one, subjectOf));
+      const events = (await whatIsNew(tx, lease, wave)).map((one) => pendingEvent(lease, one));
       if (events.length === 0) continue;
       const { organizationId, connectionId, integration: connector } = lease;
       const batch = { organizationId, connectionId, connector, backfill, traceparent, events };
@@ -74,23 +72,8 @@ interface Stamped {
   readonly payload: Uint8Array;
 }
 
-/**
- * Reading a descriptor's option costs 12 µs, more than the rest of a signal's stamp and event together: a commit of
- * 500 signals reads each schema's once, which halved the commit's time.
- */
-function once<T>(derive: (schema: Signal["schema"]) => T): (schema: Signal["schema"]) => T {
-  const known = new Map<Signal["schema"], T>();
-  return (schema) => {
-    const found = known.get(schema);
-    if (found !== undefined) return found;
-    const made = derive(schema);
-    known.set(schema, made);
-    return made;
-  };
-}
-
-function stamp(connectionId: string, object: string, signal: Signal): Stamped {
-  const objectKey = `${object}/${signal.id}`;
+function stamp(connectionId: string, signal: Signal): Stamped {
+  const objectKey = `${eventTokens(signal.schema).object}/${signal.id}`;
   const payload = toBinary(signal.schema, signal.message);
   const state = signal.revision === undefined ? hash("sha256", payload, "hex") : `=${signal.revision}`;
   return {
@@ -189,18 +172,14 @@ async function whatIsNew(tx: Queryable, lease: Lease, wave: readonly Stamped[]):
   });
 }
 
-function pendingEvent(
-  lease: Lease,
-  { stamped, counter, previous }: Change,
-  subjectOf: (schema: Signal["schema"]) => string,
-): PendingEvent {
+function pendingEvent(lease: Lease, { stamped, counter, previous }: Change): PendingEvent {
   const { signal, objectKey } = stamped;
   const moved = signal.transition !== undefined && signal.transition.from.typeName === previous;
   const schema = moved && signal.transition !== undefined ? signal.transition.as : signal.schema;
   return {
     id: eventId(lease.connectionId, schema.typeName, objectKey, signal.revision ?? String(counter)),
     type: schema.typeName,
-    subject: subjectOf(schema),
+    subject: eventSubject(schema, lease.organizationId, lease.integration),
     objectKey,
     timeMs: signal.occurredAt.getTime(),
     // A transition's two types have the same fields, so the bytes are the same.

@@ -45,11 +45,17 @@ export async function runDemoProcess(options: DemoRunOptions): Promise<DemoRun> 
       stdio: ["ignore", "pipe", "pipe"],
     },
   );
+  // A test that times out ends its process without a word to this one's child.
+  const orphaned = (): boolean => child.kill("SIGKILL");
+  process.once("exit", orphaned);
+  child.once("close", () => process.off("exit", orphaned));
   let stdout = "";
   let stderr = "";
+  let signalled = false;
   const watch = (): void => {
-    if (options.signalOn !== undefined && (stdout + stderr).includes(options.signalOn.text))
-      child.kill(options.signalOn.signal);
+    if (signalled || options.signalOn === undefined || !(stdout + stderr).includes(options.signalOn.text)) return;
+    signalled = true;
+    child.kill(options.signalOn.signal);
   };
   child.stdout.setEncoding("utf8").on("data", (text: string) => ((stdout += text), watch()));
   child.stderr.setEncoding("utf8").on("data", (text: string) => ((stderr += text), watch()));

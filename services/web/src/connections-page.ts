@@ -72,7 +72,12 @@ export function connectionsPage(
 
 function offer({ speech }: Frame, { id, name, description, sandbox }: Integration, another: boolean): Html {
   const { words, language } = speech;
-  const label = another ? words.action.connectAnother : words.action.connect(name);
+  // The one that does not say whose account is told apart for whoever hears it out of its place.
+  const link = another
+    ? html`<a class="button" href="/connect/${id}" aria-label="${words.action.of(words.action.connectAnother, name)}"
+        >${words.action.connectAnother}</a
+      >`
+    : html`<a class="button" href="/connect/${id}">${words.action.connect(name)}</a>`;
   return html`<article class="card offer" aria-labelledby="offer-${id}">
     <div class="line">
       <span class="plug">${words.you}</span>${wire("disconnected", words.wire(words.state.disconnected, name))}
@@ -80,7 +85,7 @@ function offer({ speech }: Frame, { id, name, description, sandbox }: Integratio
     </div>
     <div class="row between">
       <p>${description[language]}${sandbox ? html` <span class="tag">${words.sandbox}</span>` : ""}</p>
-      <a class="button" href="/connect/${id}" aria-label="${words.action.of(label, name)}">${label}</a>
+      ${link}
     </div>
   </article>`;
 }
