@@ -1,29 +1,12 @@
-import { type Authenticator, checkOrigin, type Identity } from "@tributary/auth";
-import type { Connections, Runtime } from "@tributary/integrations";
+import { checkOrigin } from "@tributary/auth";
 import { Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { connectionRoutes } from "./connection-routes.ts";
 import { consentRoutes } from "./consent-routes.ts";
 import { ApiError, answerError, codeOf } from "./errors.ts";
+import type { ApiEnv, ApiOptions } from "./options.ts";
 import { webhookRoutes } from "./webhook-routes.ts";
 import { integrationJson } from "./views.ts";
-
-/** What the routes stand on. No route holds logic: each is a parse, a call and a view. */
-export interface ApiOptions {
-  readonly runtime: Runtime;
-  readonly connections: Connections;
-  readonly authenticator: Authenticator;
-  /** Public origin, "https://tributary.example.com": what a browser's `Origin` must equal when something changes. */
-  readonly origin: string;
-  /** True when the providers are simulated. */
-  readonly sandbox: boolean;
-  /** Makes the scheduler look for due connections now. */
-  readonly nudge: () => void;
-}
-
-export interface ApiEnv {
-  Variables: { identity: Identity; correlationId: string };
-}
 
 const BODY_BYTES_MAX = 1024 * 1024;
 

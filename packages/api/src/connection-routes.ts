@@ -1,7 +1,6 @@
-import type { Caller } from "@tributary/integrations";
-import { type Context, Hono } from "hono";
+import { Hono } from "hono";
 import { z } from "zod";
-import type { ApiEnv, ApiOptions } from "./api.ts";
+import { type ApiEnv, type ApiOptions, caller } from "./options.ts";
 import { readJson } from "./read-json.ts";
 import { connectionJson, eventJson, receiptJson } from "./views.ts";
 
@@ -47,9 +46,3 @@ export function connectionRoutes({ connections, runtime }: ApiOptions): Hono<Api
   );
   return routes;
 }
-
-/** The signed-in person, as the owner of their own connections. */
-export const caller = (c: Context<ApiEnv>): Caller => {
-  const { organizationId, userId, name } = c.get("identity");
-  return { organizationId, owner: { kind: "user", id: userId }, name };
-};

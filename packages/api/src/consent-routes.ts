@@ -1,8 +1,7 @@
 import { beginConsent, finishConsent, IntegrationError } from "@tributary/integrations";
 import { Hono } from "hono";
 import { z } from "zod";
-import type { ApiEnv, ApiOptions } from "./api.ts";
-import { caller } from "./connection-routes.ts";
+import { type ApiEnv, type ApiOptions, caller } from "./options.ts";
 import { ApiError, codeOf, type ErrorCode } from "./errors.ts";
 import { readJson } from "./read-json.ts";
 

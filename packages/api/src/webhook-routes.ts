@@ -1,6 +1,6 @@
 import { receiveDelivery } from "@tributary/integrations";
 import { Hono } from "hono";
-import type { ApiEnv, ApiOptions } from "./api.ts";
+import type { ApiEnv, ApiOptions } from "./options.ts";
 
 /** Where providers post: `/webhooks/<integration>/<context>`. The signature is the only proof there is. */
 export function webhookRoutes({ runtime, nudge }: ApiOptions): Hono<ApiEnv> {

@@ -1,4 +1,5 @@
 import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
+import type { EventAttributes } from "@tributary/contracts";
 import { createHttpSource } from "./http.ts";
 import type { Inbox } from "./inbox.ts";
 import { createNatsSource } from "./nats.ts";
@@ -6,7 +7,7 @@ import { type Running, start } from "./run.ts";
 import { SubscriberError, type SubscriberLog } from "./source.ts";
 
 export interface SubscribeOptions<Tx = undefined> {
-  /** `nats://host:4222` of the broker, or `http://host:3000` (https) of a hub. The code is the same for both. */
+  /** `nats://host:4222` of the broker, or `http://host:4600` (https) of a hub. The code is the same for both. */
   readonly url: string;
   /**
    * Name of the consumer: lower-case letters, digits and hyphens, at most 64. Its position outlives the process. One
@@ -40,26 +41,10 @@ export interface SubscribeOptions<Tx = undefined> {
   readonly random?: () => number;
 }
 
-/** An event without its payload. */
-export interface EventContext<Tx = undefined> {
-  /** The same for every delivery of the event. */
-  readonly id: string;
-  /** Full protobuf name. */
-  readonly type: string;
-  readonly organizationId: string;
-  readonly connectionId: string;
-  /** Id of the connector, such as "todoist". */
-  readonly connector: string;
-  /** What the event is about: "<object>/<provider's id>". */
-  readonly objectKey: string;
-  /** Position within the connection; events of one connection come in this order. */
-  readonly sequence: bigint;
+/** An event without its payload, and the call that handles it. */
+export interface EventContext<Tx = undefined> extends Omit<EventAttributes, "time"> {
   /** When it happened, by the provider's clock. */
   readonly time: Date;
-  /** True when it was read from history rather than as it happened. */
-  readonly backfill: boolean;
-  /** W3C trace context of the run that committed it; "" when there is none. */
-  readonly traceparent: string;
   /** Which call this is, from 1; other processes' calls count as far as the source knows of them. */
   readonly attempt: number;
   /** Aborts when the subscriber has to end and will not wait any longer. */
@@ -114,7 +99,7 @@ export type Handlers<Tx> = ReadonlyMap<
  * Subscribes to typed events:
  *
  * ```ts
- * const subscription = await subscribe({ url: "http://localhost:3000", name: "billing", token })
+ * const subscription = await subscribe({ url: "http://localhost:4600", name: "billing", token })
  *   .on(TaskCompletedSchema, async ({ task }, { connectionId, sequence }) => { … })
  *   .start();
  * ```

@@ -17,7 +17,7 @@ import {
   type Relay,
   startRelay,
 } from "@tributary/pipeline";
-import { migrations as vaultTables, openVault, type Vault, VaultError } from "@tributary/vault";
+import { migrations as vaultTables, openVault, VaultError } from "@tributary/vault";
 import { apiOver, createPages } from "@tributary/web-service";
 import { Hono } from "hono";
 import { randomUUID } from "node:crypto";
@@ -27,6 +27,7 @@ import { type DataFolder, openDataFolder } from "./data-folder.ts";
 import { healthRoutes } from "./health.ts";
 import { createLog } from "./log.ts";
 import { ownSecret } from "./own-secret.ts";
+import type { Progress } from "./progress.ts";
 import { type Sandbox, startSandbox } from "./sandbox.ts";
 import { serve } from "./serve.ts";
 import { startUpkeep } from "./upkeep.ts";
@@ -42,15 +43,12 @@ export interface Hub {
   stop(): Promise<void>;
 }
 
-/** Told before each part of the start that can take a while. */
-export type OnStart = (what: string) => void;
-
 /**
  * The composition root: the only place that constructs. Reads top to bottom in the order in which things need each
  * other; what was opened is closed again when a later part cannot start.
  * @throws ConfigError for what the operator has to change.
  */
-export async function startHub(config: Config, onStart: OnStart = () => {}): Promise<Hub> {
+export async function startHub(config: Config, onStart: Progress["step"] = () => {}): Promise<Hub> {
   const opened: (() => Promise<void> | void)[] = [];
   const stop = async (): Promise<void> => {
     for (const close of opened.splice(0).toReversed()) await close();
@@ -65,7 +63,7 @@ export async function startHub(config: Config, onStart: OnStart = () => {}): Pro
 
 async function compose(
   config: Config,
-  onStart: OnStart,
+  onStart: Progress["step"],
   opened: (() => Promise<void> | void)[],
   stop: () => Promise<void>,
 ): Promise<Hub> {
@@ -91,7 +89,8 @@ async function compose(
     ...(sandbox === undefined ? {} : { origins: sandbox.origins }),
   });
 
-  const auth = createAuth(authOptions(config, folder, database, sandbox));
+  // Only whoever serves pages signs people in, and needs to know with whom.
+  const auth = config.roles.has("http") ? createAuth(authOptions(config, folder, database, sandbox)) : undefined;
   opened.push(
     await startUpkeep({
       database,
@@ -99,7 +98,7 @@ async function compose(
       now: () => new Date(),
       retentionDays: EVENT_RETENTION_DAYS,
       relayed: config.natsUrl !== undefined,
-      sweep: () => auth.sweep(),
+      sweep: async () => auth?.sweep(),
     }),
   );
   const handOff = await createHandOff({ database, process: randomUUID() });
@@ -128,8 +127,8 @@ async function compose(
   if (scheduler !== undefined) opened.push(() => scheduler.stop());
 
   const localKey = ownSecret(folder.file("subscriber.key"));
-  if (config.roles.has("http")) {
-    const app = routes({ config, runtime, auth, vault, nudge: () => scheduler?.nudge(), stream, localKey, database });
+  if (auth !== undefined) {
+    const app = routes({ config, runtime, auth, nudge: () => scheduler?.nudge(), stream, localKey, database });
     const listener = await serve(app.fetch, { host: config.host, port: config.port, setting: "TRIBUTARY_PORT" });
     opened.push(() => listener.close());
   }
@@ -192,7 +191,6 @@ interface RouteParts {
   readonly config: Config;
   readonly runtime: Runtime;
   readonly auth: Auth;
-  readonly vault: Vault;
   readonly nudge: () => void;
   readonly stream: Parameters<typeof createRpc>[0]["stream"];
   readonly localKey: string;

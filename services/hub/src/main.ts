@@ -2,6 +2,7 @@ import { connectors } from "@tributary/connectors";
 import { parseArgs } from "node:util";
 import { type Config, ConfigError, readConfig } from "./config.ts";
 import { runDemo } from "./demo/demo.ts";
+import { type SampleSubscriber, startSampleSubscriber } from "./demo/sample-subscriber.ts";
 import { type Hub, startHub } from "./hub.ts";
 import { createProgress, type Progress } from "./progress.ts";
 
@@ -68,17 +69,21 @@ async function run(config: Config, flags: Flags, progress: Progress): Promise<nu
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => asked.resolve("stop"));
   const hub = await startHub(config, progress.step);
   progress.done(`Tributary is running at ${hub.origin}`);
+  let subscriber: SampleSubscriber | undefined;
   try {
+    if (hub.sandbox !== undefined) subscriber = await startSampleSubscriber(hub, config);
     const shown =
-      hub.sandbox === undefined ? undefined : await Promise.race([runDemo(hub, config, progress), asked.promise]);
+      subscriber === undefined ? undefined : await Promise.race([runDemo(hub, subscriber, progress), asked.promise]);
     if (flags.json && shown !== undefined && shown !== "stop") process.stdout.write(`${JSON.stringify(shown)}\n`);
     if (!flags.once && shown !== "stop") {
       progress.note(whereTo(hub));
+      subscriber?.follow(progress.note);
       await asked.promise;
     }
     progress.note("Stopping …");
   } finally {
     const force = setTimeout(() => process.exit(EXIT.failed), STOP_MS_MAX);
+    await subscriber?.stop();
     await hub.stop();
     clearTimeout(force);
   }
@@ -91,7 +96,7 @@ const whereTo = ({ origin, sandbox }: Hub): string =>
     `  Connected accounts   ${origin}/connections`,
     ...(sandbox?.places ?? []).map(({ name, url }) => `  ${name.padEnd(20)} ${url}`),
     "",
-    "Change a task there and watch it arrive here. Ctrl-C stops.",
+    sandbox === undefined ? "Ctrl-C stops." : "Change a task there and watch it arrive here. Ctrl-C stops.",
   ].join("\n");
 
 process.exitCode = await main(process.argv.slice(2));

@@ -4,8 +4,8 @@ import { todoistClient } from "@tributary/connectors/emulators";
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import type { Config, OAuthClientConfig } from "./config.ts";
 import type { DataFolder } from "./data-folder.ts";
-import type { OnStart } from "./hub.ts";
 import { ownSecret } from "./own-secret.ts";
+import type { Progress } from "./progress.ts";
 import { portError } from "./serve.ts";
 
 /** The simulated outside world: an OpenID provider to sign in with, and every provider on a port of its own. */
@@ -26,7 +26,7 @@ export interface Sandbox {
  * providers know is kept in the data folder, so that an account linked yesterday is still linked today.
  * @throws ConfigError when a port is taken.
  */
-export async function startSandbox(config: Config, folder: DataFolder, onStart: OnStart): Promise<Sandbox> {
+export async function startSandbox(config: Config, folder: DataFolder, onStart: Progress["step"]): Promise<Sandbox> {
   onStart("Starting the simulated providers");
   const firstPort = config.sandbox?.firstPort ?? 0;
   const callback = (integration: string): string =>

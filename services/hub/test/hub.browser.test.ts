@@ -102,7 +102,7 @@ it("a person links an account, follows a change, pauses, resumes and leaves, by 
   await page.getByText("Nothing is connected.").waitFor();
   await clean(page);
 
-  await press(page, "Connect Todoist: Todoist");
+  await press(page, "Connect Todoist");
   await heading(page, "Connect Todoist");
   await page.getByText("Read and change your tasks").first().waitFor();
   await clean(page);

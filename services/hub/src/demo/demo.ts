@@ -1,9 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Config } from "../config.ts";
 import type { Hub } from "../hub.ts";
 import type { Progress } from "../progress.ts";
 import { createVisitor } from "./visitor.ts";
-import { type SampleSubscriber, startSampleSubscriber } from "./sample-subscriber.ts";
+import type { SampleSubscriber } from "./sample-subscriber.ts";
 
 /** What `--json` prints last. */
 export interface DemoResult {
@@ -26,7 +25,7 @@ const WAIT_MS = 30_000;
  * what there is; a task is completed from our side, and the change comes back as an event. Started again on the same
  * data it goes on where it was, wherever it was killed.
  */
-export async function runDemo(hub: Hub, config: Config, progress: Progress): Promise<DemoResult> {
+export async function runDemo(hub: Hub, subscriber: SampleSubscriber, progress: Progress): Promise<DemoResult> {
   const steps: { name: string; ms: number }[] = [];
   const timed = async <T>(name: string, what: string, work: () => Promise<T>): Promise<T> => {
     progress.step(what);
@@ -35,40 +34,35 @@ export async function runDemo(hub: Hub, config: Config, progress: Progress): Pro
     steps.push({ name, ms: Math.round(performance.now() - startedAt) });
     return result;
   };
-  const subscriber = await startSampleSubscriber(hub, config);
-  try {
-    const visitor = createVisitor(hub.origin);
-    const person = await timed("sign-in", "Signing a sample person in", () => visitor.signIn());
-    progress.done(`${person} signed in through the OpenID provider`);
-    const { linked, connection } = await timed("link", "Linking the person's Todoist account", () =>
-      visitor.link("todoist", "Todoist"),
-    );
-    progress.done(
-      linked
-        ? `Linked Todoist (${connection.account}) through its consent page`
-        : `Todoist (${connection.account}) is linked already`,
-    );
-    await timed("sync", "Reading the account", () => visitor.untilRead(connection, WAIT_MS));
-    await timed("deliver", "Delivering", () => untilDelivered(subscriber));
-    progress.done(`${(await subscriber.totals()).delivered} events delivered to the sample subscriber`);
-    const task = await timed("act", "Completing a task from our side", () => visitor.completeTask(connection.id));
-    await timed("return", "Waiting for the change to come back", () =>
-      subscriber.until("tributary.task.v1.TaskCompleted", `task/${task.id}`, task.since, WAIT_MS),
-    );
-    progress.done("Completed a task at Todoist, and received the change as TaskCompleted");
-    await visitor.act(connection.id, "task.reopen", task.id);
-    await timed("undo", "Opening it again", () =>
-      subscriber.until("tributary.task.v1.TaskReopened", `task/${task.id}`, task.since, WAIT_MS),
-    );
-    await untilDelivered(subscriber);
-    const totals = await subscriber.totals();
-    progress.done(
-      `${totals.published} published, ${totals.delivered} delivered, ${totals.duplicates} twice, ${totals.deadLetters} given up`,
-    );
-    return { ...totals, firstEventMs: subscriber.firstEventMs(), steps };
-  } finally {
-    await subscriber.stop();
-  }
+  const visitor = createVisitor(hub.origin);
+  const person = await timed("sign-in", "Signing a sample person in", () => visitor.signIn());
+  progress.done(`${person} signed in through the OpenID provider`);
+  const { linked, connection } = await timed("link", "Linking the person's Todoist account", () =>
+    visitor.link("todoist", "Todoist"),
+  );
+  progress.done(
+    linked
+      ? `Linked Todoist (${connection.account}) through its consent page`
+      : `Todoist (${connection.account}) is linked already`,
+  );
+  await timed("sync", "Reading the account", () => visitor.untilRead(connection, WAIT_MS));
+  await timed("deliver", "Delivering", () => untilDelivered(subscriber));
+  progress.done(`${(await subscriber.totals()).delivered} events delivered to the sample subscriber`);
+  const task = await timed("act", "Completing a task from our side", () => visitor.completeTask(connection.id));
+  await timed("return", "Waiting for the change to come back", () =>
+    subscriber.until("tributary.task.v1.TaskCompleted", `task/${task.id}`, task.since, WAIT_MS),
+  );
+  progress.done("Completed a task at Todoist, and received the change as TaskCompleted");
+  await visitor.act(connection.id, "task.reopen", task.id);
+  await timed("undo", "Opening it again", () =>
+    subscriber.until("tributary.task.v1.TaskReopened", `task/${task.id}`, task.since, WAIT_MS),
+  );
+  await untilDelivered(subscriber);
+  const totals = await subscriber.totals();
+  progress.done(
+    `${totals.published} published, ${totals.delivered} delivered, ${totals.duplicates} twice, ${totals.deadLetters} given up`,
+  );
+  return { ...totals, firstEventMs: subscriber.firstEventMs(), steps };
 }
 
 async function untilDelivered(subscriber: SampleSubscriber): Promise<void> {

@@ -15,6 +15,8 @@ export interface SampleSubscriber {
   }>;
   /** Resolves when an event of a type about an object, later than a sequence, has been handled. */
   until(type: string, objectKey: string, after: bigint, waitMs: number): Promise<void>;
+  /** Tells of each event from now on, in a line. */
+  follow(tell: (line: string) => void): void;
   /** From the start of this process to the first event in a handler; null while there was none. */
   firstEventMs(): number | null;
   stop(): Promise<void>;
@@ -33,6 +35,7 @@ export async function startSampleSubscriber(hub: Hub, config: Config): Promise<S
   const { query } = hub.database;
   for (const statement of TABLES) await run(query, statement);
   let firstEventMs: number | null = null;
+  let onEvent: (line: string) => void = () => {};
   const subscriber = subscribe<Queryable>({
     url: config.natsUrl ?? hub.origin,
     name: NAME,
@@ -41,8 +44,9 @@ export async function startSampleSubscriber(hub: Hub, config: Config): Promise<S
     inbox: inboxOn(hub.database),
   });
   for (const schema of eventTypes.values())
-    subscriber.on(schema, async (_event, { tx, id, type, objectKey, connectionId, sequence }) => {
+    subscriber.on(schema, async (event, { tx, id, type, objectKey, connectionId, sequence }) => {
       firstEventMs ??= Math.round(performance.now());
+      onEvent(describe(type, event, objectKey));
       await run(tx, EFFECT, [id, type, objectKey, connectionId, sequence]);
     });
   const subscription = await subscriber.start();
@@ -67,9 +71,18 @@ export async function startSampleSubscriber(hub: Hub, config: Config): Promise<S
       }
       throw new Error(`no ${type} came within ${waitMs / 1000} s`);
     },
+    follow: (tell) => {
+      onEvent = tell;
+    },
     firstEventMs: () => firstEventMs,
     stop: () => subscription.stop(),
   };
+}
+
+/** "TaskCompleted  Water the ferns": the simulated account is nobody's, so its titles may be shown. */
+function describe(type: string, event: object, objectKey: string): string {
+  const task = "task" in event ? (event.task as { readonly title?: string } | undefined) : undefined;
+  return `→ ${type.slice(type.lastIndexOf(".") + 1)}  ${task?.title ?? objectKey}`;
 }
 
 /** The effect and the inbox row in one transaction: that is all there is to exactly once. */
