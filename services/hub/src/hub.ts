@@ -78,16 +78,7 @@ async function compose(
 
   const sandbox = config.sandbox === undefined ? undefined : await startSandbox(config, folder, onStart);
   if (sandbox !== undefined) opened.push(() => sandbox.stop());
-  const vault = await openVault({
-    database,
-    keys: config.vaultKeys === undefined ? { file: folder.file("vault-keys.json") } : { value: config.vaultKeys },
-    clients: (sandbox?.oauthClients ?? config.oauthClients).map((client) => ({
-      ...client,
-      contextId: client.integration,
-    })),
-    publicOrigin: config.publicOrigin,
-    ...(sandbox === undefined ? {} : { origins: sandbox.origins }),
-  });
+  const vault = await vaultOf(config, folder, database, sandbox);
 
   // Only whoever serves pages signs people in, and needs to know with whom.
   const auth = config.roles.has("http") ? createAuth(authOptions(config, folder, database, sandbox)) : undefined;
@@ -135,6 +126,18 @@ async function compose(
   log.info({ origin: config.publicOrigin, roles: [...config.roles].join(",") }, "the hub is ready");
   return { origin: config.publicOrigin, database, localKey, sandbox, stop };
 }
+
+const vaultOf = (config: Config, folder: DataFolder, database: Database, sandbox: Sandbox | undefined) =>
+  openVault({
+    database,
+    keys: config.vaultKeys === undefined ? { file: folder.file("vault-keys.json") } : { value: config.vaultKeys },
+    clients: (sandbox?.oauthClients ?? config.oauthClients).map((client) => ({
+      ...client,
+      contextId: client.integration,
+    })),
+    publicOrigin: config.publicOrigin,
+    ...(sandbox === undefined ? {} : { origins: sandbox.origins }),
+  });
 
 /** A broker that is away delays nothing but itself: events are taken in and published when it is back. */
 async function untilStream(relay: Relay, log: Runtime["log"]): Promise<void> {
