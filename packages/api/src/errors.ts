@@ -24,6 +24,7 @@ const STATUS = {
   reauth_required: 409,
   invalid_signature: 401,
   provider_unavailable: 503,
+  temporarily_unavailable: 503,
   oauth_state_invalid: 400,
   oauth_session_mismatch: 403,
   oauth_issuer_mismatch: 400,

@@ -1,11 +1,12 @@
 import type { Authenticator, Identity } from "@tributary/auth";
-import type { Caller, Connections, Runtime } from "@tributary/integrations";
+import type { Caller, Connections, Ingress, Runtime } from "@tributary/integrations";
 import type { Context } from "hono";
 
 /** What the routes stand on. No route holds logic: each is a parse, a call and a view. */
 export interface ApiOptions {
   readonly runtime: Runtime;
   readonly connections: Connections;
+  readonly ingress: Ingress;
   readonly authenticator: Authenticator;
   /** Public origin, "https://tributary.example.com": what a browser's `Origin` must equal when something changes. */
   readonly origin: string;

@@ -1,12 +1,11 @@
-import { receiveDelivery } from "@tributary/integrations";
 import { Hono } from "hono";
 import type { ApiEnv, ApiOptions } from "./options.ts";
 
 /** Where providers post: `/webhooks/<integration>/<context>`. The signature is the only proof there is. */
-export function webhookRoutes({ runtime, nudge }: ApiOptions): Hono<ApiEnv> {
+export function webhookRoutes({ ingress, nudge }: ApiOptions): Hono<ApiEnv> {
   const routes = new Hono<ApiEnv>();
   routes.post("/:integration/:contextId", async (c) => {
-    const woken = await receiveDelivery(runtime, {
+    const woken = await ingress.receive({
       integration: c.req.param("integration"),
       contextId: c.req.param("contextId"),
       headers: c.req.raw.headers,

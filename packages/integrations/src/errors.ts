@@ -12,7 +12,8 @@ export type IntegrationErrorCode =
   | "other_account"
   | "invalid_signature"
   | "malformed_body"
-  | "provider_unavailable";
+  | "provider_unavailable"
+  | "temporarily_unavailable";
 
 /** A refusal that the caller can act on. The message is for people and quotes no input. */
 export class IntegrationError extends Error {

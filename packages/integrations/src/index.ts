@@ -4,7 +4,7 @@ export { commit, type Commit, COMMIT_SIGNALS_MAX, type Committed, LeaseLost } fr
 export { type Caller, type Connections, type ConnectionView, createConnections } from "./connections.ts";
 export { type BeginConsent, beginConsent, type ConsentOutcome, finishConsent } from "./consent.ts";
 export { IntegrationError, type IntegrationErrorCode } from "./errors.ts";
-export { type InboundRequest, receiveDelivery } from "./ingress.ts";
+export { createIngress, type InboundRequest, type Ingress } from "./ingress.ts";
 export { claimDue, type Lease } from "./lease.ts";
 export { createRegistry, type Registry } from "./registry.ts";
 export type { Log, Owner, Runtime } from "./runtime.ts";

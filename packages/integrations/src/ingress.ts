@@ -1,10 +1,8 @@
+import { run as runSql } from "@tributary/db";
 import type { Json, Webhook } from "@tributary/sdk";
-import { and, eq, inArray, ne } from "drizzle-orm";
 import { createHash } from "node:crypto";
 import { IntegrationError, notFound } from "./errors.ts";
-import { wake } from "./lease.ts";
 import type { Runtime } from "./runtime.ts";
-import { connection, delivery } from "./schema.ts";
 
 export interface InboundRequest {
   /** From the path: the OAuth client that the webhook was set up for. */
@@ -15,41 +13,121 @@ export interface InboundRequest {
   readonly body: Uint8Array;
 }
 
+/** Where webhook requests come in. */
+export interface Ingress {
+  /**
+   * One request: verified on the raw body before anything of it is read, written down durably, and then the connections
+   * it concerns are made due. A delivery seen before is acknowledged and does nothing.
+   * @returns how many connections were woken.
+   * @throws IntegrationError invalid_signature · malformed_body · not_found · temporarily_unavailable (the sender tries again).
+   */
+  receive(request: InboundRequest): Promise<number>;
+}
+
+/** Deliveries in one transaction, and deliveries that wait for the next, at most. */
+const GROUP_MAX = 500;
+const WAITING_MAX = 10_000;
+
+interface Waiting {
+  readonly delivery: AcceptedDelivery;
+  readonly resolve: (woken: number) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+interface AcceptedDelivery {
+  readonly context: string;
+  readonly id: string;
+  readonly integration: string;
+  readonly accounts: readonly string[];
+}
+
 /**
- * One webhook request: verified on the raw body before anything of it is read, written down durably, and then the
- * connections it concerns are made due. A delivery seen before is acknowledged and does nothing.
- * @returns how many connections were woken.
- * @throws IntegrationError invalid_signature · malformed_body · not_found.
+ * Commits in groups: what arrives while one transaction is under way goes into the next, so that a burst costs a
+ * transaction for hundreds, and a single delivery waits for nobody.
  */
-export async function receiveDelivery(runtime: Runtime, request: InboundRequest): Promise<number> {
+export function createIngress(runtime: Runtime): Ingress {
+  let waiting: Waiting[] = [];
+  let busy = false;
+
+  async function drain(): Promise<void> {
+    busy = true;
+    while (waiting.length > 0) {
+      const group = waiting.slice(0, GROUP_MAX);
+      waiting = waiting.slice(GROUP_MAX);
+      const rows = JSON.stringify(group.map(({ delivery }) => delivery));
+      try {
+        const woken = new Map(
+          (await runSql<Woken>(runtime.database.query, ACCEPT, [rows])).map((row) => [nameOf(row), row.woken]),
+        );
+        for (const { delivery, resolve } of group) resolve(woken.get(nameOf(delivery)) ?? 0);
+      } catch (error) {
+        for (const { reject } of group) reject(unavailable(error));
+      }
+    }
+    busy = false;
+  }
+
+  return {
+    receive: async (request) => {
+      const delivery = await accept(runtime, request);
+      if (waiting.length >= WAITING_MAX) throw unavailable();
+      return new Promise<number>((resolve, reject) => {
+        waiting.push({ delivery, resolve, reject });
+        if (!busy) void drain();
+      });
+    },
+  };
+}
+
+const unavailable = (cause?: unknown): IntegrationError => {
+  const error = new IntegrationError("temporarily_unavailable", "Deliveries cannot be taken in right now.");
+  if (cause !== undefined) error.cause = cause;
+  return error;
+};
+
+/**
+ * Rows are locked in the order of their ids, so that two processes never wait for each other's. A connection that is
+ * woken already is left alone: its run has not begun, and will see this change as well.
+ */
+const ACCEPT = `
+WITH incoming AS (
+  SELECT DISTINCT ON (context, id) * FROM jsonb_to_recordset($1::jsonb) AS x (context text, id text, integration text, accounts jsonb)
+), first AS (
+  INSERT INTO integrations.delivery (context_id, delivery_id, integration)
+  SELECT context, id, integration FROM incoming ORDER BY context, id
+  ON CONFLICT DO NOTHING RETURNING context_id, delivery_id
+), concerned AS (
+  SELECT DISTINCT i.integration, a.account FROM incoming i
+  JOIN first f ON f.context_id = i.context AND f.delivery_id = i.id
+  CROSS JOIN jsonb_array_elements_text(i.accounts) AS a (account)
+), locked AS (
+  SELECT c.id FROM concerned n JOIN integrations.connection c ON c.integration = n.integration AND c.account_id = n.account
+  WHERE c.state NOT IN ('paused', 'expired', 'disconnected') AND NOT (c.wake AND c.due_at <= now())
+  ORDER BY c.id FOR UPDATE OF c
+), woken AS (
+  UPDATE integrations.connection c SET due_at = now(), wake = true FROM locked WHERE c.id = locked.id
+  RETURNING c.integration, c.account_id
+)
+SELECT f.context_id AS context, f.delivery_id AS id, count(w.account_id)::int AS woken
+FROM first f JOIN incoming i ON i.context = f.context_id AND i.id = f.delivery_id
+LEFT JOIN woken w ON w.integration = i.integration AND i.accounts ? w.account_id
+GROUP BY 1, 2`;
+
+interface Woken {
+  readonly context: string;
+  readonly id: string;
+  readonly woken: number;
+}
+const nameOf = ({ context, id }: Pick<Woken, "context" | "id">): string => `${context} ${id}`;
+
+/** @returns what is to be kept of a request that is genuine. */
+async function accept(runtime: Runtime, request: InboundRequest): Promise<AcceptedDelivery> {
   const connector = runtime.registry.get(request.integration);
   const { webhook } = connector;
   if (webhook?.accounts === undefined) throw notFound();
   await verify(runtime, webhook, request);
-  const headers = Object.fromEntries(request.headers);
-  const accounts = readAccounts(webhook, headers, parse(request.body));
-  const deliveryId = identify(webhook, request);
-  return runtime.database.transaction(async (tx) => {
-    const first = await tx
-      .insert(delivery)
-      .values({ contextId: request.contextId, deliveryId, integration: connector.id })
-      .onConflictDoNothing()
-      .returning({ id: delivery.deliveryId });
-    if (first.length === 0 || accounts.length === 0) return 0;
-    const rows = await tx
-      .select({ id: connection.id, organizationId: connection.organizationId })
-      .from(connection)
-      .where(
-        and(
-          eq(connection.integration, connector.id),
-          inArray(connection.accountId, [...accounts]),
-          ne(connection.state, "disconnected"),
-        ),
-      );
-    let woken = 0;
-    for (const { id, organizationId } of rows) woken += await wake(tx, organizationId, [id]);
-    return woken;
-  });
+  const accounts = readAccounts(webhook, Object.fromEntries(request.headers), parse(request.body));
+  return { context: request.contextId, id: identify(webhook, request), integration: connector.id, accounts };
 }
 
 async function verify(runtime: Runtime, webhook: Webhook, { contextId, headers, body }: InboundRequest): Promise<void> {

@@ -4,6 +4,7 @@ import { connectors } from "@tributary/connectors";
 import { type Database, migrate, openPglite, openPostgres } from "@tributary/db";
 import {
   createConnections,
+  createIngress,
   createRegistry,
   migrations as integrationTables,
   type Runtime,
@@ -209,6 +210,7 @@ function routes({ config, runtime, auth, nudge, stream, localKey, database }: Ro
   const api = createApi({
     runtime,
     connections: createConnections(runtime, nudge),
+    ingress: createIngress(runtime),
     authenticator: auth.authenticator,
     origin: config.publicOrigin,
     sandbox: config.sandbox !== undefined,

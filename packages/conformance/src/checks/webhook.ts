@@ -1,4 +1,4 @@
-import { receiveDelivery } from "@tributary/integrations";
+import { createIngress } from "@tributary/integrations";
 import type { SentDelivery } from "@tributary/sandbox";
 import { type Check, codeOf, must } from "../check.ts";
 import { link } from "../consent-road.ts";
@@ -19,7 +19,7 @@ async function deliver(
   { headers, body }: Pick<SentDelivery, "headers" | "body">,
 ): Promise<number | string> {
   try {
-    return await receiveDelivery(stage.runtime, {
+    return await createIngress(stage.runtime).receive({
       contextId: stage.connector.id,
       integration: stage.connector.id,
       headers: new Headers(headers),
