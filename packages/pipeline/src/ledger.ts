@@ -1,4 +1,6 @@
 import { type Queryable, run } from "@tributary/db";
+import { and, eq } from "drizzle-orm";
+import { event } from "./schema.ts";
 
 /** An event as the ledger holds it. */
 export interface LedgerEvent {
@@ -130,17 +132,13 @@ export async function lastConnectionEvents(
   return rows.map((row) => ledgerEvent(organizationId, connectionId, row, row.payload ?? new Uint8Array()));
 }
 
-const COUNT_EVENTS = `
-SELECT count(*) AS events FROM pipeline.event WHERE connection_id = $1 AND organization_id = $2`;
-
 /** Events that are still retained. */
 export async function countConnectionEvents(
   on: Queryable,
   organizationId: string,
   connectionId: string,
 ): Promise<number> {
-  const [row] = await run<{ events: bigint }>(on, COUNT_EVENTS, [connectionId, organizationId]);
-  return Number(row?.events ?? 0);
+  return on.$count(event, and(eq(event.connectionId, connectionId), eq(event.organizationId, organizationId)));
 }
 
 const STRIP_CELL_MS = 1_800_000;

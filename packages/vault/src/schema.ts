@@ -4,11 +4,12 @@ import { bigint, customType, integer, jsonb, pgSchema, text, timestamp, uuid } f
 export const vaultSchema = pgSchema("vault");
 
 const bytea = customType<{ data: Uint8Array; driverData: Uint8Array }>({ dataType: () => "bytea" });
-const instant = (name: string) => timestamp(name, { withTimezone: true, precision: 6 });
+const instant = (name: string) => timestamp(name, { withTimezone: true });
 
 export const keyCheck = vaultSchema.table("key_check", {
   keyId: text("key_id").primaryKey(),
   checkValue: bytea("check_value").notNull(),
+  createdAt: instant("created_at").notNull().defaultNow(),
 });
 
 export const subjectKey = vaultSchema.table("subject_key", {
@@ -22,6 +23,7 @@ export const subjectKey = vaultSchema.table("subject_key", {
   kekId: text("kek_id").notNull(),
   nonce: bytea("nonce").notNull(),
   wrapped: bytea("wrapped").notNull(),
+  createdAt: instant("created_at").notNull().defaultNow(),
 });
 
 export const credentialGrant = vaultSchema.table("credential_grant", {
@@ -52,6 +54,7 @@ export const secret = vaultSchema.table("secret", {
   nonce: bytea("nonce").notNull(),
   ciphertext: bytea("ciphertext").notNull(),
   sealed: bytea("sealed").notNull(),
+  createdAt: instant("created_at").notNull().defaultNow(),
 });
 
 export const flow = vaultSchema.table("flow", {
@@ -76,6 +79,7 @@ export const flow = vaultSchema.table("flow", {
 });
 
 export const accessLog = vaultSchema.table("access_log", {
+  id: bigint("id", { mode: "number" }).primaryKey().generatedAlwaysAsIdentity(),
   at: instant("at").notNull().defaultNow(),
   organizationId: text("organization_id").notNull(),
   integration: text("integration").notNull(),

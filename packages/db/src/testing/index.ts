@@ -1,1 +1,2 @@
 export { freePort, type PrivatePostgres, startPrivatePostgres } from "./private-postgres.ts";
+export { schemaDrift } from "./schema-drift.ts";
