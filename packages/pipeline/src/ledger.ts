@@ -1,6 +1,6 @@
 import { type Queryable, run } from "@tributary/db";
 import { and, eq } from "drizzle-orm";
-import { event } from "./schema.ts";
+import { event as eventTable } from "./schema.ts";
 
 /** An event as the ledger holds it. */
 export interface LedgerEvent {
@@ -138,7 +138,10 @@ export async function countConnectionEvents(
   organizationId: string,
   connectionId: string,
 ): Promise<number> {
-  return on.$count(event, and(eq(event.connectionId, connectionId), eq(event.organizationId, organizationId)));
+  return on.$count(
+    eventTable,
+    and(eq(eventTable.connectionId, connectionId), eq(eventTable.organizationId, organizationId)),
+  );
 }
 
 const STRIP_CELL_MS = 1_800_000;

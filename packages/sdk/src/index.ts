@@ -5,3 +5,4 @@ export * from "./manifest.ts";
 export * from "./response.ts";
 export * from "./signal.ts";
 export * from "./webhook.ts";
+export * from "./zoned-time.ts";

@@ -1,6 +1,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { type DueSchema, Priority, type TaskSchema } from "@tributary/contracts";
+import { clockIn, instantOf } from "@tributary/sdk";
 import type { Due, Item } from "./schemas.ts";
 
 /**
@@ -43,24 +44,4 @@ function dueOf(due: Due, timeZone: string): MessageInitShape<typeof DueSchema> {
   const zone = due.timezone ?? "";
   const date = clockIn(zone === "" ? timeZone : zone, instant).slice(0, 10);
   return { date, time: timestampFromDate(instant), timeZone: zone, ...recurrence };
-}
-
-/** The instant at which a clock in the zone shows a local time; the later one of two when clocks go back. */
-function instantOf(local: string, timeZone: string): Date {
-  const wall = Date.parse(`${local}Z`);
-  const offset = (at: number): number =>
-    Date.parse(`${clockIn(timeZone, new Date(at))}Z`) - Math.floor(at / 1000) * 1000;
-  const guess = wall - offset(wall);
-  return new Date(wall - offset(guess));
-}
-
-/** What a clock in the zone shows, "YYYY-MM-DDTHH:MM:SS". A zone that this runtime does not know is read as UTC. */
-function clockIn(timeZone: string, instant: Date): string {
-  const format = (zone: string): string =>
-    new Intl.DateTimeFormat("sv-SE", { timeZone: zone, dateStyle: "short", timeStyle: "medium" }).format(instant);
-  try {
-    return format(timeZone).replace(" ", "T");
-  } catch {
-    return format("UTC").replace(" ", "T");
-  }
 }
