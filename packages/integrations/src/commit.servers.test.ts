@@ -42,31 +42,23 @@ describe.each(["pglite", "postgres"] as const)("the commit, on %s", (engine) => 
   });
   afterAll(() => database.close());
 
-  /** A connection that is due, claimed. */
-  async function claimed(organizationId = "acme"): Promise<Lease> {
+  /** A connection with a credential, due since `dueAt`. @returns its id. */
+  async function due(organizationId: string, dueAt: Date): Promise<string> {
     const id = randomUUID();
-    await database.query.insert(connection).values({
-      id,
-      organizationId,
-      integration: "todoist",
-      ownerKind: "user",
-      ownerId: "u",
-      accountId: id,
-      accountLabel: "x",
-      apiVersion: "v1",
-      state: "syncing",
-      backfillFrom: new Date(0),
-      dueAt: new Date(0),
-    });
-    await database.query.insert(credential).values({
-      id: randomUUID(),
-      connectionId: id,
-      organizationId,
-      integration: "todoist",
-      secretIds: {},
-      grantedScopes: [],
-      meta: { v: "1" },
-    });
+    const common = { organizationId, integration: "todoist" };
+    const owner = { ownerKind: "user", ownerId: "u", accountId: id, accountLabel: "x" } as const;
+    await database.query
+      .insert(connection)
+      .values({ ...common, ...owner, id, apiVersion: "v1", state: "syncing", backfillFrom: new Date(0), dueAt });
+    await database.query
+      .insert(credential)
+      .values({ ...common, id: randomUUID(), connectionId: id, secretIds: {}, grantedScopes: [], meta: { v: "1" } });
+    return id;
+  }
+
+  /** A connection that was due, claimed. */
+  async function claimed(): Promise<Lease> {
+    const id = await due("acme", new Date(0));
     const leases = await claimDue(database.query, 100);
     const lease = leases.find(({ connectionId }) => connectionId === id);
     if (lease === undefined) throw new Error("not claimed");
@@ -178,33 +170,8 @@ describe.each(["pglite", "postgres"] as const)("the commit, on %s", (engine) => 
   });
 
   it("claims each due connection once, organisations in turn, and again when it is woken or its lease ran out", async () => {
-    const made: string[] = [];
-    for (const organizationId of ["big", "big", "big", "small"]) {
-      const id = randomUUID();
-      made.push(id);
-      await database.query.insert(connection).values({
-        id,
-        organizationId,
-        integration: "todoist",
-        ownerKind: "user",
-        ownerId: "u",
-        accountId: id,
-        accountLabel: "x",
-        apiVersion: "v1",
-        state: "connected",
-        backfillFrom: new Date(0),
-        dueAt: new Date(made.length),
-      });
-      await database.query.insert(credential).values({
-        id: randomUUID(),
-        connectionId: id,
-        organizationId,
-        integration: "todoist",
-        secretIds: {},
-        grantedScopes: [],
-        meta: { v: "1" },
-      });
-    }
+    for (const [index, organizationId] of ["big", "big", "big", "small"].entries())
+      await due(organizationId, new Date(index));
     const first = await claimDue(database.query, 2);
     expect(first.map(({ organizationId }) => organizationId).toSorted()).toEqual(["big", "small"]);
     const rest = await Promise.all([claimDue(database.query, 10), claimDue(database.query, 10)]);
