@@ -44,10 +44,13 @@ CREATE TABLE integrations.credential (
   granted_scopes text[] NOT NULL,
   meta jsonb NOT NULL CHECK (jsonb_typeof(meta) = 'object' AND meta ->> 'v' = '1' AND pg_column_size(meta) <= 8192),
   version bigint NOT NULL DEFAULT 1,
+  replaces uuid[] NOT NULL DEFAULT '{}',
   created_at timestamptz NOT NULL DEFAULT now()
 ) WITH (fillfactor = 50);
 --> statement-breakpoint
 COMMENT ON TABLE integrations.credential IS 'The row behind a connection: ids of its secrets in the vault, the scopes granted, and meta, which holds the cursor. Deleted when the connection ends.';
+--> statement-breakpoint
+CREATE INDEX credential_replacing ON integrations.credential (id) WHERE replaces <> '{}';
 --> statement-breakpoint
 CREATE INDEX credential_recent ON integrations.credential (created_at);
 --> statement-breakpoint

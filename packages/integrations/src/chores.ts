@@ -1,36 +1,14 @@
 import { run as runSql } from "@tributary/db";
-import { and, eq, gt } from "drizzle-orm";
 import { retryRevocations } from "./disconnect.ts";
-import { credentialScope, type Runtime } from "./runtime.ts";
-import { connection, credential } from "./schema.ts";
+import type { Runtime } from "./runtime.ts";
+import { settleCredentials } from "./settle-credential.ts";
 
 /** What happens now and then: what a killed process left half done, and rows that have had their time. */
 export async function chores(runtime: Runtime): Promise<void> {
-  await acceptRecent(runtime);
+  await settleCredentials(runtime);
   await runtime.vault.sweep();
   await retryRevocations(runtime);
   for (const statement of EXPIRED) await runSql(runtime.database.query, statement);
-}
-
-/**
- * Linking stores secrets, then the connection, then accepts the secrets. Killed before the last step, the secrets of a
- * living connection would be swept as abandoned: accepting again what was linked within the hour prevents it.
- */
-async function acceptRecent(runtime: Runtime): Promise<void> {
-  const since = new Date(runtime.now().getTime() - 3_600_000);
-  const recent = await runtime.database.query
-    .select({ id: credential.id, row: connection })
-    .from(credential)
-    .innerJoin(
-      connection,
-      and(eq(connection.id, credential.connectionId), eq(connection.organizationId, credential.organizationId)),
-    )
-    .where(gt(credential.createdAt, since))
-    .limit(1000);
-  for (const { id, row } of recent)
-    await runtime.vault.accept(
-      credentialScope(row.organizationId, row.integration, { kind: row.ownerKind, id: row.ownerId }, id),
-    );
 }
 
 /** In bounded bites, so that no chore holds locks for long. */

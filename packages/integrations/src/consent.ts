@@ -8,6 +8,7 @@ import { createRunLog } from "./run-log.ts";
 import { defaultApiVersion } from "./registry.ts";
 import { credentialScope, type Owner, type Runtime } from "./runtime.ts";
 import { connection, type ConnectionRow, credential } from "./schema.ts";
+import { settleCredential } from "./settle-credential.ts";
 import { missingScopes } from "./state.ts";
 import { createThrottle } from "./throttle.ts";
 import { createUser } from "./user.ts";
@@ -72,22 +73,27 @@ export async function finishConsent(runtime: Runtime, callback: ConsentCallback)
       return consentUser(runtime, connector, flow.scope, flow.connectionId);
     },
   };
-  let account: Account;
+  let outcome: ConsentOutcome;
   try {
-    account = await connector.finishOAuth(flow.code, state);
+    const account = await connector.finishOAuth(flow.code, state);
     if (grant === undefined)
       throw new Error(`connector "${connector.id}": finishOAuth returned without redeeming the code`);
     refuseWithoutRequired(connector, grant.scopes);
-    const outcome = await link(runtime, connector, flow, account, grant);
-    steps.publish("consent.linked");
-    await runtime.vault.accept(flow.scope);
-    steps.publish("consent.accepted");
-    return outcome;
+    outcome = await link(runtime, connector, flow, account, grant);
   } catch (error) {
     if (grant !== undefined) await runtime.vault.forget(flow.scope);
     throw error;
   }
+  steps.publish("consent.linked");
+  // From here on the account is linked, whatever happens: what is left undone is done by the chores.
+  await settleCredential(runtime, flow.scope).catch((error: unknown) =>
+    runtime.log.warn({ connection: outcome.connectionId, error: nameOf(error) }, "a credential is settled later"),
+  );
+  steps.publish("consent.accepted");
+  return outcome;
 }
+
+const nameOf = (error: unknown): string => (error instanceof Error ? error.name : typeof error);
 
 function refuseWithoutRequired(connector: Connector, granted: readonly string[]): void {
   const missing = missingScopes(connector, granted);
@@ -120,9 +126,7 @@ async function link(
     );
   const same = old ?? (await sameAccount(runtime, flow, connector, account));
   if (same !== undefined) {
-    const previous = await relink(runtime, flow, same, grant);
-    if (previous !== undefined)
-      await runtime.vault.forget(credentialScope(organizationId, connector.id, owner, previous));
+    await relink(runtime, flow, same, grant);
     return {
       kind: partial ? "partial" : old === undefined ? "already" : "relinked",
       connectionId: same.id,
@@ -192,15 +196,10 @@ async function create(
   announce();
 }
 
-/** The connection gets the new credential and keeps its cursor: nothing is read twice. @returns the credential it had. */
-async function relink(
-  runtime: Runtime,
-  flow: ConsentFlow,
-  row: ConnectionRow,
-  grant: Grant,
-): Promise<string | undefined> {
+/** The connection gets the new credential and keeps its cursor: nothing is read twice. */
+async function relink(runtime: Runtime, flow: ConsentFlow, row: ConnectionRow, grant: Grant): Promise<void> {
   const { organizationId, credentialId } = flow.scope;
-  const { previous, announce } = await runtime.database.transaction(async (tx) => {
+  const announce = await runtime.database.transaction(async (tx) => {
     const now = await lockConnection(tx, row);
     if (now === undefined || now.state === "disconnected")
       throw new IntegrationError("conflict", "The connection was ended meanwhile.");
@@ -220,6 +219,7 @@ async function relink(
       secretIds: grant.secretIds,
       grantedScopes: [...grant.scopes],
       meta: had?.meta ?? { v: "1" },
+      replaces: had === undefined ? [] : [had.id, ...had.replaces],
     });
     // A run under way holds the old credential: its lease ends here.
     await tx
@@ -227,16 +227,12 @@ async function relink(
       .set({ leaseToken: sql`lease_token + 1`, leaseUntil: null, failures: 0 })
       .where(and(eq(connection.id, row.id), eq(connection.organizationId, organizationId)));
     const next = now.state === "paused" ? "paused" : "connected";
-    return {
-      previous: had?.id,
-      announce: await changeState(runtime, tx, now, next, {
-        dueAt: next === "paused" ? null : runtime.now(),
-        ...(now.pausedBy === null ? {} : { pausedBy: now.pausedBy }),
-      }),
-    };
+    return changeState(runtime, tx, now, next, {
+      dueAt: next === "paused" ? null : runtime.now(),
+      ...(now.pausedBy === null ? {} : { pausedBy: now.pausedBy }),
+    });
   });
   announce();
-  return previous;
 }
 
 async function ownConnection(runtime: Runtime, request: BeginConsent, connectionId: string): Promise<ConnectionRow> {

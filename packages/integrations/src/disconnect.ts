@@ -7,6 +7,7 @@ import { announceDisconnected, lockConnection } from "./lifecycle.ts";
 import { createRunLog } from "./run-log.ts";
 import { credentialScope, type Runtime } from "./runtime.ts";
 import { connection, type ConnectionRow, credential, objectState, receipt, type ReceiptRow } from "./schema.ts";
+import { settleCredentials } from "./settle-credential.ts";
 import { createThrottle } from "./throttle.ts";
 import { createUser } from "./user.ts";
 
@@ -26,6 +27,8 @@ export async function disconnect(
 ): Promise<ReceiptRow> {
   const existing = await receiptOf(runtime, row);
   if (existing !== undefined) return existing;
+  // What an earlier linking left undone would be forgotten with the credential's row.
+  await settleCredentials(runtime, row.id).catch(() => {});
   const made = await end(runtime, row, options.deleteEvents);
   steps.publish("disconnect.ended");
   await withdraw(runtime, made);

@@ -47,6 +47,8 @@ export const credential = integrations.table("credential", {
   grantedScopes: text("granted_scopes").array().notNull(),
   meta: jsonb("meta").$type<CredentialMeta>().notNull(),
   version: count("version").notNull().default(1),
+  /** Credentials that the connection had before, whose secrets are still to be deleted. */
+  replaces: uuid("replaces").array().notNull().default([]),
   createdAt: instant("created_at").notNull().defaultNow(),
 });
 export type CredentialRow = typeof credential.$inferSelect;
