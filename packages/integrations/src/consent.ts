@@ -112,7 +112,7 @@ async function link(
   account: Account,
   grant: Grant,
 ): Promise<ConsentOutcome> {
-  const { organizationId, owner } = flow.scope;
+  const { organizationId } = flow.scope;
   const partial = missingScopes(connector, grant.scopes).length > 0;
   const old = await runtime.database.query
     .select()
