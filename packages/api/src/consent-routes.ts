@@ -1,4 +1,4 @@
-import { beginConsent, finishConsent, IntegrationError } from "@tributary/integrations";
+import { beginConsent, errorName, finishConsent, IntegrationError } from "@tributary/integrations";
 import { Hono } from "hono";
 import { z } from "zod";
 import { type ApiEnv, type ApiOptions, caller } from "./options.ts";
@@ -51,7 +51,10 @@ export function consentRoutes({ runtime, nudge }: ApiOptions): Hono<ApiEnv> {
       const code = codeOf(error);
       const correlation = c.get("correlationId");
       const fields = { code, correlationId: correlation, context: contextId };
-      runtime.log.warn({ ...fields, ...(code === "internal_error" ? { error: nameOf(error) } : {}) }, "linking failed");
+      runtime.log.warn(
+        { ...fields, ...(code === "internal_error" ? { error: errorName(error) } : {}) },
+        "linking failed",
+      );
       const page = new URLSearchParams({ outcome: outcomeOf(code), code: detailOf(error) ?? code, correlation });
       return c.redirect(`/connect/${integrationOf(runtime.registry.connectors, contextId)}?${page}`, 303);
     }
@@ -80,5 +83,3 @@ const detailOf = (error: unknown): string | undefined =>
 /** A context is named after its integration: "todoist", or "todoist.<client>". */
 const integrationOf = (connectors: readonly { readonly id: string }[], contextId: string): string =>
   connectors.find(({ id }) => contextId === id || contextId.startsWith(`${id}.`))?.id ?? "unknown";
-
-const nameOf = (error: unknown): string => (error instanceof Error ? error.name : typeof error);

@@ -6,7 +6,7 @@ import { IntegrationError, notFound } from "./errors.ts";
 import { announceLinked, changeState, lockConnection } from "./lifecycle.ts";
 import { createRunLog } from "./run-log.ts";
 import { defaultApiVersion } from "./registry.ts";
-import { credentialScope, type Owner, type Runtime } from "./runtime.ts";
+import { credentialScope, errorName, type Owner, type Runtime } from "./runtime.ts";
 import { connection, type ConnectionRow, credential } from "./schema.ts";
 import { settleCredential } from "./settle-credential.ts";
 import { missingScopes } from "./state.ts";
@@ -87,13 +87,11 @@ export async function finishConsent(runtime: Runtime, callback: ConsentCallback)
   steps.publish("consent.linked");
   // From here on the account is linked, whatever happens: what is left undone is done by the chores.
   await settleCredential(runtime, flow.scope).catch((error: unknown) =>
-    runtime.log.warn({ connection: outcome.connectionId, error: nameOf(error) }, "a credential is settled later"),
+    runtime.log.warn({ connection: outcome.connectionId, error: errorName(error) }, "a credential is settled later"),
   );
   steps.publish("consent.accepted");
   return outcome;
 }
-
-const nameOf = (error: unknown): string => (error instanceof Error ? error.name : typeof error);
 
 function refuseWithoutRequired(connector: Connector, granted: readonly string[]): void {
   const missing = missingScopes(connector, granted);

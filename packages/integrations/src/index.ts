@@ -7,7 +7,7 @@ export { IntegrationError, type IntegrationErrorCode } from "./errors.ts";
 export { createIngress, type InboundRequest, type Ingress } from "./ingress.ts";
 export { claimDue, type Lease } from "./lease.ts";
 export { createRegistry, type Registry } from "./registry.ts";
-export type { Log, Owner, Runtime } from "./runtime.ts";
+export { errorName, type Log, type Owner, type Runtime } from "./runtime.ts";
 export { type Scheduler, type SchedulerOptions, startScheduler } from "./scheduler.ts";
 export type { ConnectionRow, ReceiptRow } from "./schema.ts";
 export { missingScopes, type State } from "./state.ts";

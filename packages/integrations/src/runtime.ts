@@ -25,6 +25,9 @@ export interface Log {
   error(fields: Readonly<Record<string, unknown>>, message: string): void;
 }
 
+/** What may be said of any error in a log: its class. Messages of bugs and libraries may hold what was read. */
+export const errorName = (error: unknown): string => (error instanceof Error ? error.name : typeof error);
+
 /** Who owns a connection. */
 export interface Owner {
   readonly kind: "user" | "organization";

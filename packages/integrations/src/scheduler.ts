@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { chores } from "./chores.ts";
 import { claimDue, type Lease, releaseAllLeases } from "./lease.ts";
-import type { Runtime } from "./runtime.ts";
+import { errorName, type Runtime } from "./runtime.ts";
 import { syncRun } from "./sync-run.ts";
 import { createThrottle } from "./throttle.ts";
 
@@ -36,7 +36,7 @@ export function startScheduler(runtime: Runtime, options: SchedulerOptions = {})
         () => {},
         // The database is away: nothing could be recorded. The lease runs out, and the connection is due again.
         (error: unknown) =>
-          runtime.log.error({ connection: lease.connectionId, error: nameOf(error) }, "a run could not be settled"),
+          runtime.log.error({ connection: lease.connectionId, error: errorName(error) }, "a run could not be settled"),
       )
       .finally(() => {
         running.delete(one);
@@ -60,7 +60,7 @@ export function startScheduler(runtime: Runtime, options: SchedulerOptions = {})
         failures = 0;
       } catch (error) {
         failures += 1;
-        runtime.log.error({ error: nameOf(error), failures }, "due connections could not be claimed");
+        runtime.log.error({ error: errorName(error), failures }, "due connections could not be claimed");
       }
       if (nudged || (claimed > 0 && running.size < concurrency)) continue;
       await pause(Math.min(pollMs * 2 ** Math.min(failures, 5), 30_000));
@@ -73,7 +73,7 @@ export function startScheduler(runtime: Runtime, options: SchedulerOptions = {})
   };
   const looping = loop();
   const chore = setInterval(() => {
-    chores(runtime).catch((error: unknown) => runtime.log.error({ error: nameOf(error) }, "a chore failed"));
+    chores(runtime).catch((error: unknown) => runtime.log.error({ error: errorName(error) }, "a chore failed"));
   }, CHORES_MS);
 
   return {
@@ -90,5 +90,3 @@ export function startScheduler(runtime: Runtime, options: SchedulerOptions = {})
     },
   };
 }
-
-const nameOf = (error: unknown): string => (error instanceof Error ? error.name : typeof error);

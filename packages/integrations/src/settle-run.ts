@@ -12,7 +12,7 @@ import { and, eq, sql } from "drizzle-orm";
 import type { Lease } from "./lease.ts";
 import { changeState, type Reason } from "./lifecycle.ts";
 import type { RunLog } from "./run-log.ts";
-import type { Runtime } from "./runtime.ts";
+import { errorName, type Runtime } from "./runtime.ts";
 import { connection, type ConnectionRow, credential, run as runTable, type StoredState } from "./schema.ts";
 
 export interface RunEnd {
@@ -67,7 +67,7 @@ export async function settleRun(runtime: Runtime, lease: Lease, end: RunEnd): Pr
     outcome,
     events: end.events,
   };
-  if (outcome === "bug") runtime.log.error({ ...fields, error: className(end.error) }, "a connector failed");
+  if (outcome === "bug") runtime.log.error({ ...fields, error: errorName(end.error) }, "a connector failed");
   else if (end.error === undefined) runtime.log.info(fields, "run ended");
   else runtime.log.warn(fields, "run ended");
   return outcome;
@@ -167,5 +167,3 @@ async function apply(
   if (verdict.state === "unchanged" || row.state === "paused" || row.state === "disconnected") return () => {};
   return changeState(runtime, tx, row, verdict.state, verdict.reason === undefined ? {} : { reason: verdict.reason });
 }
-
-const className = (error: unknown): string => (error instanceof Error ? error.name : typeof error);

@@ -1,5 +1,5 @@
 import type { Database } from "@tributary/db";
-import type { Log } from "@tributary/integrations";
+import { errorName, type Log } from "@tributary/integrations";
 import { dropExpiredPartitions, ensurePartitions } from "@tributary/pipeline";
 
 const EVERY_MS = 3_600_000;
@@ -33,10 +33,7 @@ export async function startUpkeep(options: UpkeepOptions): Promise<() => Promise
   let under: Promise<void> = Promise.resolve();
   const timer = setInterval(() => {
     under = once().catch((error: unknown) =>
-      log.error(
-        { error: error instanceof Error ? error.name : "unknown" },
-        "upkeep failed; it is tried again in an hour",
-      ),
+      log.error({ error: errorName(error) }, "upkeep failed; it is tried again in an hour"),
     );
   }, EVERY_MS);
   return async () => {
