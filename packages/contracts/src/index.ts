@@ -1,3 +1,6 @@
+export * from "./gen/tributary/api/v1/connection_service_pb.ts";
+export * from "./gen/tributary/api/v1/consumer_service_pb.ts";
+export * from "./gen/tributary/api/v1/dead_letter_service_pb.ts";
 export * from "./gen/tributary/api/v1/event_service_pb.ts";
 export * from "./gen/tributary/options/v1/options_pb.ts";
 export {

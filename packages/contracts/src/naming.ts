@@ -10,6 +10,10 @@ export const EVENT_SUBJECTS = ["evt.v1.>", "sys.v1.>"] as const;
 export const DEAD_LETTER_STREAM = "TRIBUTARY_DEAD_LETTERS";
 export const DEAD_LETTER_SUBJECTS = ["dlq.v1.>"] as const;
 
+/** The JetStream stream that carries replays and redriven dead letters, apart from the live events. */
+export const REPLAY_STREAM = "TRIBUTARY_REPLAYS";
+export const REPLAY_SUBJECTS = ["rpl.v1.>"] as const;
+
 /** What the runtime knows about an event besides its payload; travels as headers, never inside the payload. */
 export interface EventAttributes {
   /** Deterministic: see {@link eventId}. Also the `Nats-Msg-Id`. */
@@ -30,6 +34,12 @@ export interface EventAttributes {
   readonly backfill: boolean;
   /** W3C trace context of the run that committed it; "" when there is none. */
   readonly traceparent: string;
+  /** Id of the replay that brings the event again; absent for a live event. */
+  readonly replayId?: string;
+  /** How often this dead letter was delivered again, from 1; absent for an event that is no redriven dead letter. */
+  readonly redrive?: number;
+  /** Name of the only consumer that a replayed or redriven event is for; absent: for all. */
+  readonly onlyFor?: string;
 }
 
 /**
@@ -69,6 +79,21 @@ export function eventSubjectFilter(schema: DescMessage, organizationId = "*"): s
   return `${root}.v1.${organizationId === "*" ? "*" : subjectToken(organizationId)}.*.${object}.${verb}`;
 }
 
+/**
+ * Where a replay of an event goes: `rpl.v1.<replay>.<organization>.<connector>.<object>.<verb>`, for events and system
+ * events alike. A redriven dead letter takes the same road under an id of its own.
+ * @throws TypeError for what is no subject of an event.
+ */
+export function replaySubject(replayId: string, subject: string): string {
+  const [, rest] = /^(?:evt|sys)\.v1\.(.+)$/.exec(subject) ?? [];
+  if (rest === undefined) throw new TypeError("not the subject of an event");
+  return `rpl.v1.${subjectToken(replayId)}.${rest}`;
+}
+
+/** Every replay of an organisation's events; "*" for every organisation's. */
+export const replaySubjectFilter = (organizationId = "*"): string =>
+  `rpl.v1.*.${organizationId === "*" ? "*" : subjectToken(organizationId)}.>`;
+
 /** Where the dead letters of a consumer go. */
 export const deadLetterSubject = (consumer: string, organizationId: string): string =>
   `dlq.v1.${subjectToken(consumer)}.${subjectToken(organizationId)}`;
@@ -99,6 +124,10 @@ export const HEADER = {
   connection: "trib-connection",
   backfill: "trib-backfill",
   replay: "trib-replay",
+  redrive: "trib-redrive",
+  onlyFor: "trib-consumer",
+  deadLetterReason: "trib-dead-letter-reason",
+  deadLetterAttempts: "trib-dead-letter-attempts",
 } as const;
 
 /** The headers of an event, in the order they are written. Values are printable ASCII: NATS has no escape. */
@@ -117,6 +146,9 @@ export function eventHeaders(event: EventAttributes): readonly (readonly [string
   ];
   if (event.traceparent !== "") headers.push([HEADER.traceparent, event.traceparent]);
   if (event.backfill) headers.push([HEADER.backfill, "true"]);
+  if (event.replayId !== undefined) headers.push([HEADER.replay, event.replayId]);
+  if (event.redrive !== undefined) headers.push([HEADER.redrive, String(event.redrive)]);
+  if (event.onlyFor !== undefined) headers.push([HEADER.onlyFor, event.onlyFor]);
   return headers;
 }
 
@@ -131,7 +163,13 @@ export function parseEventHeaders(get: (name: string) => string | undefined): Ev
     return value;
   };
   const [, connector = ""] = required(HEADER.source).split("/");
+  const replayId = get(HEADER.replay) ?? "";
+  const redrive = Number(get(HEADER.redrive) ?? 0);
+  const onlyFor = get(HEADER.onlyFor) ?? "";
   return {
+    ...(replayId === "" ? {} : { replayId }),
+    ...(redrive > 0 ? { redrive } : {}),
+    ...(onlyFor === "" ? {} : { onlyFor }),
     id: required(HEADER.id),
     type: required(HEADER.type),
     organizationId: required(HEADER.organization),

@@ -7,14 +7,14 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
-import type { Message, UnknownEnum } from "@bufbuild/protobuf";
+import { file_google_protobuf_struct, file_google_protobuf_timestamp } from "@bufbuild/protobuf/wkt";
+import type { JsonObject, Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file tributary/api/v1/event_service.proto.
  */
 export const file_tributary_api_v1_event_service: GenFile = /*@__PURE__*/
-  fileDesc("CiR0cmlidXRhcnkvYXBpL3YxL2V2ZW50X3NlcnZpY2UucHJvdG8SEHRyaWJ1dGFyeS5hcGkudjEiQwoQU3Vic2NyaWJlUmVxdWVzdBIQCghjb25zdW1lchgBIAEoCRINCgV0eXBlcxgCIAMoCRIOCgZ3aW5kb3cYAyABKA0ilwIKEVN1YnNjcmliZVJlc3BvbnNlEgoKAmlkGAEgASgJEgwKBHR5cGUYAiABKAkSFwoPb3JnYW5pemF0aW9uX2lkGAMgASgJEhUKDWNvbm5lY3Rpb25faWQYBCABKAkSEAoIc2VxdWVuY2UYBSABKAQSDwoHc3ViamVjdBgGIAEoCRIoCgR0aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRkYXRhGAggASgMEhAKCGJhY2tmaWxsGAkgASgIEhMKC3RyYWNlcGFyZW50GAogASgJEg8KB2F0dGVtcHQYCyABKA0SEQoJY29ubmVjdG9yGAwgASgJEhIKCm9iamVjdF9rZXkYDSABKAkigwEKCkFja1JlcXVlc3QSEAoIY29uc3VtZXIYASABKAkSFQoNY29ubmVjdGlvbl9pZBgCIAEoCRIQCghzZXF1ZW5jZRgDIAEoBBIqCgdvdXRjb21lGAQgASgOMhkudHJpYnV0YXJ5LmFwaS52MS5PdXRjb21lEg4KBnJlYXNvbhgFIAEoCSINCgtBY2tSZXNwb25zZSpQCgdPdXRjb21lEhcKE09VVENPTUVfVU5TUEVDSUZJRUQQABITCg9PVVRDT01FX0hBTkRMRUQQARIXChNPVVRDT01FX0RFQURfTEVUVEVSEAIyqgEKDEV2ZW50U2VydmljZRJWCglTdWJzY3JpYmUSIi50cmlidXRhcnkuYXBpLnYxLlN1YnNjcmliZVJlcXVlc3QaIy50cmlidXRhcnkuYXBpLnYxLlN1YnNjcmliZVJlc3BvbnNlMAESQgoDQWNrEhwudHJpYnV0YXJ5LmFwaS52MS5BY2tSZXF1ZXN0Gh0udHJpYnV0YXJ5LmFwaS52MS5BY2tSZXNwb25zZWIGcHJvdG8z", [file_google_protobuf_timestamp]);
+  fileDesc("CiR0cmlidXRhcnkvYXBpL3YxL2V2ZW50X3NlcnZpY2UucHJvdG8SEHRyaWJ1dGFyeS5hcGkudjEiQwoQU3Vic2NyaWJlUmVxdWVzdBIQCghjb25zdW1lchgBIAEoCRINCgV0eXBlcxgCIAMoCRIOCgZ3aW5kb3cYAyABKA0iuwIKEVN1YnNjcmliZVJlc3BvbnNlEgoKAmlkGAEgASgJEgwKBHR5cGUYAiABKAkSFwoPb3JnYW5pemF0aW9uX2lkGAMgASgJEhUKDWNvbm5lY3Rpb25faWQYBCABKAkSEAoIc2VxdWVuY2UYBSABKAQSDwoHc3ViamVjdBgGIAEoCRIoCgR0aW1lGAcgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgRkYXRhGAggASgMEhAKCGJhY2tmaWxsGAkgASgIEhMKC3RyYWNlcGFyZW50GAogASgJEg8KB2F0dGVtcHQYCyABKA0SEQoJY29ubmVjdG9yGAwgASgJEhIKCm9iamVjdF9rZXkYDSABKAkSEQoJcmVwbGF5X2lkGA4gASgJEg8KB3JlZHJpdmUYDyABKA0ipwEKCkFja1JlcXVlc3QSEAoIY29uc3VtZXIYASABKAkSFQoNY29ubmVjdGlvbl9pZBgCIAEoCRIQCghzZXF1ZW5jZRgDIAEoBBIqCgdvdXRjb21lGAQgASgOMhkudHJpYnV0YXJ5LmFwaS52MS5PdXRjb21lEg4KBnJlYXNvbhgFIAEoCRIRCglyZXBsYXlfaWQYBiABKAkSDwoHcmVkcml2ZRgHIAEoDSINCgtBY2tSZXNwb25zZSLDAgoLU3RvcmVkRXZlbnQSCgoCaWQYASABKAkSDAoEdHlwZRgCIAEoCRIVCg1jb25uZWN0aW9uX2lkGAMgASgJEhEKCWNvbm5lY3RvchgEIAEoCRIQCghzZXF1ZW5jZRgFIAEoBBISCgpvYmplY3Rfa2V5GAYgASgJEg8KB3N1YmplY3QYByABKAkSKAoEdGltZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMAoMY29tbWl0dGVkX2F0GAkgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghiYWNrZmlsbBgKIAEoCBITCgt0cmFjZXBhcmVudBgLIAEoCRIoCgdwYXlsb2FkGAwgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIMCgRkYXRhGA0gASgMIi8KCkdldFJlcXVlc3QSCgoCaWQYASABKAkSFQoNcGVyc29uYWxfZGF0YRgCIAEoCCI7CgtHZXRSZXNwb25zZRIsCgVldmVudBgBIAEoCzIdLnRyaWJ1dGFyeS5hcGkudjEuU3RvcmVkRXZlbnQixgEKC0xpc3RSZXF1ZXN0EigKBGZyb20YASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEikKBXVudGlsGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgV0eXBlcxgDIAMoCRIVCg1jb25uZWN0aW9uX2lkGAQgASgJEhEKCXBhZ2Vfc2l6ZRgFIAEoDRISCgpwYWdlX3Rva2VuGAYgASgJEhUKDXBlcnNvbmFsX2RhdGEYByABKAgiVgoMTGlzdFJlc3BvbnNlEi0KBmV2ZW50cxgBIAMoCzIdLnRyaWJ1dGFyeS5hcGkudjEuU3RvcmVkRXZlbnQSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIiAKEENhdGFsb2d1ZVJlcXVlc3QSDAoEdHlwZRgBIAEoCSI/ChFDYXRhbG9ndWVSZXNwb25zZRIqCgV0eXBlcxgBIAMoCzIbLnRyaWJ1dGFyeS5hcGkudjEuRXZlbnRUeXBlIpMBCglFdmVudFR5cGUSDAoEdHlwZRgBIAEoCRIPCgdtZWFuaW5nGAIgASgJEg8KB3N1YmplY3QYAyABKAkSLAoGZmllbGRzGAQgAygLMhwudHJpYnV0YXJ5LmFwaS52MS5FdmVudEZpZWxkEigKB2V4YW1wbGUYBSABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0IlAKCkV2ZW50RmllbGQSDAoEcGF0aBgBIAEoCRIMCgR0eXBlGAIgASgJEg8KB21lYW5pbmcYAyABKAkSFQoNcGVyc29uYWxfZGF0YRgEIAEoCCLRAQoNUmVwbGF5UmVxdWVzdBIQCghjb25zdW1lchgBIAEoCRIoCgRmcm9tGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIpCgV1bnRpbBgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDQoFdHlwZXMYBCADKAkSFgoOY29ubmVjdGlvbl9pZHMYBSADKAkSGQoRZXZlbnRzX3Blcl9zZWNvbmQYBiABKA0SFwoPaWRlbXBvdGVuY3lfa2V5GAcgASgJIkAKDlJlcGxheVJlc3BvbnNlEi4KBnJlcGxheRgBIAEoCzIeLnRyaWJ1dGFyeS5hcGkudjEuUmVwbGF5U3RhdHVzIq0DCgxSZXBsYXlTdGF0dXMSCgoCaWQYASABKAkSLAoFc3RhdGUYAiABKA4yHS50cmlidXRhcnkuYXBpLnYxLlJlcGxheVN0YXRlEhAKCGNvbnN1bWVyGAMgASgJEigKBGZyb20YBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEikKBXVudGlsGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBINCgV0eXBlcxgGIAMoCRIWCg5jb25uZWN0aW9uX2lkcxgHIAMoCRIZChFldmVudHNfcGVyX3NlY29uZBgIIAEoDRINCgV0b3RhbBgJIAEoBBIMCgRkb25lGAogASgEEi8KB3RhcmdldHMYCyADKAsyHi50cmlidXRhcnkuYXBpLnYxLlJlcGxheVRhcmdldBIuCgpjcmVhdGVkX2F0GAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIsCghlbmRlZF9hdBgNIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDgoGcmVhc29uGA4gASgJImMKDFJlcGxheVRhcmdldBIQCghjb25zdW1lchgBIAEoCRIkCgRyb2FkGAIgASgOMhYudHJpYnV0YXJ5LmFwaS52MS5Sb2FkEgwKBGRvbmUYAyABKAQSDQoFZW5kZWQYBCABKAgiHgoQR2V0UmVwbGF5UmVxdWVzdBIKCgJpZBgBIAEoCSJDChFHZXRSZXBsYXlSZXNwb25zZRIuCgZyZXBsYXkYASABKAsyHi50cmlidXRhcnkuYXBpLnYxLlJlcGxheVN0YXR1cyIgChJXYXRjaFJlcGxheVJlcXVlc3QSCgoCaWQYASABKAkiRQoTV2F0Y2hSZXBsYXlSZXNwb25zZRIuCgZyZXBsYXkYASABKAsyHi50cmlidXRhcnkuYXBpLnYxLlJlcGxheVN0YXR1cyI7ChJMaXN0UmVwbGF5c1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgNEhIKCnBhZ2VfdG9rZW4YAiABKAkiXwoTTGlzdFJlcGxheXNSZXNwb25zZRIvCgdyZXBsYXlzGAEgAygLMh4udHJpYnV0YXJ5LmFwaS52MS5SZXBsYXlTdGF0dXMSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIiEKE0NhbmNlbFJlcGxheVJlcXVlc3QSCgoCaWQYASABKAkiRgoUQ2FuY2VsUmVwbGF5UmVzcG9uc2USLgoGcmVwbGF5GAEgASgLMh4udHJpYnV0YXJ5LmFwaS52MS5SZXBsYXlTdGF0dXMqUAoHT3V0Y29tZRIXChNPVVRDT01FX1VOU1BFQ0lGSUVEEAASEwoPT1VUQ09NRV9IQU5ETEVEEAESFwoTT1VUQ09NRV9ERUFEX0xFVFRFUhACKpEBCgtSZXBsYXlTdGF0ZRIcChhSRVBMQVlfU1RBVEVfVU5TUEVDSUZJRUQQABIYChRSRVBMQVlfU1RBVEVfUlVOTklORxABEhUKEVJFUExBWV9TVEFURV9ET05FEAISGgoWUkVQTEFZX1NUQVRFX0NBTkNFTExFRBADEhcKE1JFUExBWV9TVEFURV9GQUlMRUQQBCo6CgRSb2FkEhQKEFJPQURfVU5TUEVDSUZJRUQQABINCglST0FEX0hUVFAQARINCglST0FEX05BVFMQAjLHBgoMRXZlbnRTZXJ2aWNlElYKCVN1YnNjcmliZRIiLnRyaWJ1dGFyeS5hcGkudjEuU3Vic2NyaWJlUmVxdWVzdBojLnRyaWJ1dGFyeS5hcGkudjEuU3Vic2NyaWJlUmVzcG9uc2UwARJCCgNBY2sSHC50cmlidXRhcnkuYXBpLnYxLkFja1JlcXVlc3QaHS50cmlidXRhcnkuYXBpLnYxLkFja1Jlc3BvbnNlEkIKA0dldBIcLnRyaWJ1dGFyeS5hcGkudjEuR2V0UmVxdWVzdBodLnRyaWJ1dGFyeS5hcGkudjEuR2V0UmVzcG9uc2USRQoETGlzdBIdLnRyaWJ1dGFyeS5hcGkudjEuTGlzdFJlcXVlc3QaHi50cmlidXRhcnkuYXBpLnYxLkxpc3RSZXNwb25zZRJUCglDYXRhbG9ndWUSIi50cmlidXRhcnkuYXBpLnYxLkNhdGFsb2d1ZVJlcXVlc3QaIy50cmlidXRhcnkuYXBpLnYxLkNhdGFsb2d1ZVJlc3BvbnNlEksKBlJlcGxheRIfLnRyaWJ1dGFyeS5hcGkudjEuUmVwbGF5UmVxdWVzdBogLnRyaWJ1dGFyeS5hcGkudjEuUmVwbGF5UmVzcG9uc2USVAoJR2V0UmVwbGF5EiIudHJpYnV0YXJ5LmFwaS52MS5HZXRSZXBsYXlSZXF1ZXN0GiMudHJpYnV0YXJ5LmFwaS52MS5HZXRSZXBsYXlSZXNwb25zZRJcCgtXYXRjaFJlcGxheRIkLnRyaWJ1dGFyeS5hcGkudjEuV2F0Y2hSZXBsYXlSZXF1ZXN0GiUudHJpYnV0YXJ5LmFwaS52MS5XYXRjaFJlcGxheVJlc3BvbnNlMAESWgoLTGlzdFJlcGxheXMSJC50cmlidXRhcnkuYXBpLnYxLkxpc3RSZXBsYXlzUmVxdWVzdBolLnRyaWJ1dGFyeS5hcGkudjEuTGlzdFJlcGxheXNSZXNwb25zZRJdCgxDYW5jZWxSZXBsYXkSJS50cmlidXRhcnkuYXBpLnYxLkNhbmNlbFJlcGxheVJlcXVlc3QaJi50cmlidXRhcnkuYXBpLnYxLkNhbmNlbFJlcGxheVJlc3BvbnNlYgZwcm90bzM", [file_google_protobuf_struct, file_google_protobuf_timestamp]);
 
 /**
  * Which events to stream, and to whom.
@@ -147,6 +147,21 @@ export type SubscribeResponse = Message<"tributary.api.v1.SubscribeResponse"> & 
    * @generated from field: string object_key = 13;
    */
   objectKey: string;
+
+  /**
+   * Id of the replay that brings the event again; empty for a live event. A subscriber that remembers what it has
+   * handled remembers (id, replay_id): a replay is to have its effect once more, and once only.
+   *
+   * @generated from field: string replay_id = 14;
+   */
+  replayId: string;
+
+  /**
+   * How often somebody had this dead letter delivered again, from 1; 0 for an event that is no redriven dead letter.
+   *
+   * @generated from field: uint32 redrive = 15;
+   */
+  redrive: number;
 };
 
 /**
@@ -196,6 +211,20 @@ export type AckRequest = Message<"tributary.api.v1.AckRequest"> & {
    * @generated from field: string reason = 5;
    */
   reason: string;
+
+  /**
+   * The `replay_id` that the event came with.
+   *
+   * @generated from field: string replay_id = 6;
+   */
+  replayId: string;
+
+  /**
+   * The `redrive` that the event came with.
+   *
+   * @generated from field: uint32 redrive = 7;
+   */
+  redrive: number;
 };
 
 /**
@@ -219,6 +248,805 @@ export type AckResponse = Message<"tributary.api.v1.AckResponse"> & {
  */
 export const AckResponseSchema: GenMessage<AckResponse> = /*@__PURE__*/
   messageDesc(file_tributary_api_v1_event_service, 3);
+
+/**
+ * An event as the ledger holds it.
+ *
+ * @generated from message tributary.api.v1.StoredEvent
+ */
+export type StoredEvent = Message<"tributary.api.v1.StoredEvent"> & {
+  /**
+   * Id of the event.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * Full protobuf name of the payload.
+   *
+   * @generated from field: string type = 2;
+   */
+  type: string;
+
+  /**
+   * Id of the connection.
+   *
+   * @generated from field: string connection_id = 3;
+   */
+  connectionId: string;
+
+  /**
+   * Id of the connector, such as "todoist".
+   *
+   * @generated from field: string connector = 4;
+   */
+  connector: string;
+
+  /**
+   * Position of the event within its connection, from 1, without gaps.
+   *
+   * @generated from field: uint64 sequence = 5;
+   */
+  sequence: bigint;
+
+  /**
+   * What the event is about: "<object>/<provider's id>".
+   *
+   * @generated from field: string object_key = 6;
+   */
+  objectKey: string;
+
+  /**
+   * The subject that the event has on NATS.
+   *
+   * @generated from field: string subject = 7;
+   */
+  subject: string;
+
+  /**
+   * When it happened, by the provider's clock.
+   *
+   * @generated from field: google.protobuf.Timestamp time = 8;
+   */
+  time?: Timestamp | undefined;
+
+  /**
+   * When it was committed to the ledger.
+   *
+   * @generated from field: google.protobuf.Timestamp committed_at = 9;
+   */
+  committedAt?: Timestamp | undefined;
+
+  /**
+   * True when the event was read from history, before the connection was linked.
+   *
+   * @generated from field: bool backfill = 10;
+   */
+  backfill: boolean;
+
+  /**
+   * W3C trace context of the run that committed it. Empty when there is none.
+   *
+   * @generated from field: string traceparent = 11;
+   */
+  traceparent: string;
+
+  /**
+   * The payload as ProtoJSON. Fields that carry personal data say "[redacted]" unless they were asked for. Absent when
+   * this hub does not know the type.
+   *
+   * @generated from field: google.protobuf.Struct payload = 12;
+   */
+  payload?: JsonObject | undefined;
+
+  /**
+   * The payload as it is on the wire; only where personal data was asked for.
+   *
+   * @generated from field: bytes data = 13;
+   */
+  data: Uint8Array;
+};
+
+/**
+ * Describes the message tributary.api.v1.StoredEvent.
+ * Use `create(StoredEventSchema)` to create a new message.
+ */
+export const StoredEventSchema: GenMessage<StoredEvent> = /*@__PURE__*/
+  messageDesc(file_tributary_api_v1_event_service, 4);
+
+/**
+ * Which event to show.
+ *
+ * @generated from message tributary.api.v1.GetRequest
+ */
+export type GetRequest = Message<"tributary.api.v1.GetRequest"> & {
+  /**
+   * Id of the event.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * Show fields that carry personal data; needs the permission integrations.manage.
+   *
+   * @generated from field: bool personal_data = 2;
+   */
+  personalData: boolean;
+};
+
+/**
+ * Describes the message tributary.api.v1.GetRequest.
+ * Use `create(GetRequestSchema)` to create a new message.
+ */
+export const GetRequestSchema: GenMessage<GetRequest> = /*@__PURE__*/
+  messageDesc(file_tributary_api_v1_event_service, 5);
+
+/**
+ * The event.
+ *
+ * @generated from message tributary.api.v1.GetResponse
+ */
+export type GetResponse = Message<"tributary.api.v1.GetResponse"> & {
+  /**
+   * As the ledger holds it.
+   *
+   * @generated from field: tributary.api.v1.StoredEvent event = 1;
+   */
+  event?: StoredEvent | undefined;
+};
+
+/**
+ * Describes the message tributary.api.v1.GetResponse.
+ * Use `create(GetResponseSchema)` to create a new message.
+ */
+export const GetResponseSchema: GenMessage<GetResponse> = /*@__PURE__*/
+  messageDesc(file_tributary_api_v1_event_service, 6);
+
+/**
+ * Which events to list. Several conditions narrow each other.
+ *
+ * @generated from message tributary.api.v1.ListRequest
+ */
+export type ListRequest = Message<"tributary.api.v1.ListRequest"> & {
+  /**
+   * Committed at or after. Absent means as far back as events are retained.
+   *
+   * @generated from field: google.protobuf.Timestamp from = 1;
+   */
+  from?: Timestamp | undefined;
+
+  /**
+   * Committed before. Absent means now.
+   *
+   * @generated from field: google.protobuf.Timestamp until = 2;
+   */
+  until?: Timestamp | undefined;
+
+  /**
+   * Full protobuf names of the types wanted. Empty means every type.
+   *
+   * @generated from field: repeated string types = 3;
+   */
+  types: string[];
+
+  /**
+   * Id of a connection. Empty means every connection.
+   *
+   * @generated from field: string connection_id = 4;
+   */
+  connectionId: string;
+
+  /**
+   * At most so many, 1 to 200. 0 means 50.
+   *
+   * @generated from field: uint32 page_size = 5;
+   */
+  pageSize: number;
+
+  /**
+   * From the answer before; the other fields must be the same as then.
+   *
+   * @generated from field: string page_token = 6;
+   */
+  pageToken: string;
+
+  /**
+   * Show fields that carry personal data; needs the permission integrations.manage.
+   *
+   * @generated from field: bool personal_data = 7;
+   */
+  personalData: boolean;
+};
+
+/**
+ * Describes the message tributary.api.v1.ListRequest.
+ * Use `create(ListRequestSchema)` to create a new message.
+ */
+export const ListRequestSchema: GenMessage<ListRequest> = /*@__PURE__*/
+  messageDesc(file_tributary_api_v1_event_service, 7);
+
+/**
+ * A page of events.
+ *
+ * @generated from message tributary.api.v1.ListResponse
+ */
+export type ListResponse = Message<"tributary.api.v1.ListResponse"> & {
+  /**
+   * The newest first.
+   *
+   * @generated from field: repeated tributary.api.v1.StoredEvent events = 1;
+   */
+  events: StoredEvent[];
+
+  /**
+   * Asks for the next page. Empty on the last one.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message tributary.api.v1.ListResponse.
+ * Use `create(ListResponseSchema)` to create a new message.
+ */
+export const ListResponseSchema: GenMessage<ListResponse> = /*@__PURE__*/
+  messageDesc(file_tributary_api_v1_event_service, 8);
+
+/**
+ * Which types to tell about.
+ *
+ * @generated from message tributary.api.v1.CatalogueRequest
+ */
+export type CatalogueRequest = Message<"tributary.api.v1.CatalogueRequest"> & {
+  /**
+   * Full protobuf name of one type. Empty means all.
+   *
+   * @generated from field: string type = 1;
+   */
+  type: string;
+};
+
+/**
+ * Describes the message tributary.api.v1.CatalogueRequest.
+ * Use `create(CatalogueRequestSchema)` to create a new message.
+ */
+export const CatalogueRequestSchema: GenMessage<CatalogueRequest> = /*@__PURE__*/
+  messageDesc(file_tributary_api_v1_event_service, 9);
+
+/**
+ * The types of events that this hub knows.
+ *
+ * @generated from message tributary.api.v1.CatalogueResponse
+ */
+export type CatalogueResponse = Message<"tributary.api.v1.CatalogueResponse"> & {
+  /**
+   * By name.
+   *
+   * @generated from field: repeated tributary.api.v1.EventType types = 1;
+   */
+  types: EventType[];
+};
+
+/**
+ * Describes the message tributary.api.v1.CatalogueResponse.
+ * Use `create(CatalogueResponseSchema)` to create a new message.
+ */
+export const CatalogueResponseSchema: GenMessage<CatalogueResponse> = /*@__PURE__*/
+  messageDesc(file_tributary_api_v1_event_service, 10);
+
+/**
+ * A type of event.
+ *
+ * @generated from message tributary.api.v1.EventType
+ */
+export type EventType = Message<"tributary.api.v1.EventType"> & {
+  /**
+   * Full protobuf name.
+   *
+   * @generated from field: string type = 1;
+   */
+  type: string;
+
+  /**
+   * What it means that such an event happened.
+   *
+   * @generated from field: string meaning = 2;
+   */
+  meaning: string;
+
+  /**
+   * Its subject on NATS, with "<organization>" and "<connector>" to fill in.
+   *
+   * @generated from field: string subject = 3;
+   */
+  subject: string;
+
+  /**
+   * What its payload carries.
+   *
+   * @generated from field: repeated tributary.api.v1.EventField fields = 4;
+   */
+  fields: EventField[];
+
+  /**
+   * A payload as ProtoJSON.
+   *
+   * @generated from field: google.protobuf.Struct example = 5;
+   */
+  example?: JsonObject | undefined;
+};
+
+/**
+ * Describes the message tributary.api.v1.EventType.
+ * Use `create(EventTypeSchema)` to create a new message.
+ */
+export const EventTypeSchema: GenMessage<EventType> = /*@__PURE__*/
+  messageDesc(file_tributary_api_v1_event_service, 11);
+
+/**
+ * A field of a payload.
+ *
+ * @generated from message tributary.api.v1.EventField
+ */
+export type EventField = Message<"tributary.api.v1.EventField"> & {
+  /**
+   * Its path in ProtoJSON: "task.title", "task.labels[]".
+   *
+   * @generated from field: string path = 1;
+   */
+  path: string;
+
+  /**
+   * Its protobuf type.
+   *
+   * @generated from field: string type = 2;
+   */
+  type: string;
+
+  /**
+   * What it means.
+   *
+   * @generated from field: string meaning = 3;
+   */
+  meaning: string;
+
+  /**
+   * Whether it can name or describe a person.
+   *
+   * @generated from field: bool personal_data = 4;
+   */
+  personalData: boolean;
+};
+
+/**
+ * Describes the message tributary.api.v1.EventField.
+ * Use `create(EventFieldSchema)` to create a new message.
+ */
+export const EventFieldSchema: GenMessage<EventField> = /*@__PURE__*/
+  messageDesc(file_tributary_api_v1_event_service, 12);
+
+/**
+ * Which events to deliver again, and to whom.
+ *
+ * @generated from message tributary.api.v1.ReplayRequest
+ */
+export type ReplayRequest = Message<"tributary.api.v1.ReplayRequest"> & {
+  /**
+   * Name of the consumer. Empty means all of the organisation's.
+   *
+   * @generated from field: string consumer = 1;
+   */
+  consumer: string;
+
+  /**
+   * Committed at or after. Absent means as far back as events are retained.
+   *
+   * @generated from field: google.protobuf.Timestamp from = 2;
+   */
+  from?: Timestamp | undefined;
+
+  /**
+   * Committed before. Absent means now; what is committed later is never part of a replay.
+   *
+   * @generated from field: google.protobuf.Timestamp until = 3;
+   */
+  until?: Timestamp | undefined;
+
+  /**
+   * Full protobuf names of the types wanted. Empty means every type.
+   *
+   * @generated from field: repeated string types = 4;
+   */
+  types: string[];
+
+  /**
+   * Ids of connections, at most 100. Empty means every connection.
+   *
+   * @generated from field: repeated string connection_ids = 5;
+   */
+  connectionIds: string[];
+
+  /**
+   * Events a second at most, 1 to 100,000. 0 means the hub's setting, which is 1,000.
+   *
+   * @generated from field: uint32 events_per_second = 6;
+   */
+  eventsPerSecond: number;
+
+  /**
+   * Chosen by the caller, at most 64 of a-z, 0-9 and hyphen: asking twice with one key starts one replay. Empty: no key.
+   *
+   * @generated from field: string idempotency_key = 7;
+   */
+  idempotencyKey: string;
+};
+
+/**
+ * Describes the message tributary.api.v1.ReplayRequest.
+ * Use `create(ReplayRequestSchema)` to create a new message.
+ */
+export const ReplayRequestSchema: GenMessage<ReplayRequest> = /*@__PURE__*/
+  messageDesc(file_tributary_api_v1_event_service, 13);
+
+/**
+ * A replay was started.
+ *
+ * @generated from message tributary.api.v1.ReplayResponse
+ */
+export type ReplayResponse = Message<"tributary.api.v1.ReplayResponse"> & {
+  /**
+   * How it stands.
+   *
+   * @generated from field: tributary.api.v1.ReplayStatus replay = 1;
+   */
+  replay?: ReplayStatus | undefined;
+};
+
+/**
+ * Describes the message tributary.api.v1.ReplayResponse.
+ * Use `create(ReplayResponseSchema)` to create a new message.
+ */
+export const ReplayResponseSchema: GenMessage<ReplayResponse> = /*@__PURE__*/
+  messageDesc(file_tributary_api_v1_event_service, 14);
+
+/**
+ * How a replay stands.
+ *
+ * @generated from message tributary.api.v1.ReplayStatus
+ */
+export type ReplayStatus = Message<"tributary.api.v1.ReplayStatus"> & {
+  /**
+   * Id of the replay.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * Where it is.
+   *
+   * @generated from field: tributary.api.v1.ReplayState state = 2;
+   */
+  state: ReplayState;
+
+  /**
+   * Name of the consumer it is for. Empty: for all.
+   *
+   * @generated from field: string consumer = 3;
+   */
+  consumer: string;
+
+  /**
+   * Committed at or after. Absent: no bound.
+   *
+   * @generated from field: google.protobuf.Timestamp from = 4;
+   */
+  from?: Timestamp | undefined;
+
+  /**
+   * Committed before.
+   *
+   * @generated from field: google.protobuf.Timestamp until = 5;
+   */
+  until?: Timestamp | undefined;
+
+  /**
+   * Types wanted. Empty: every type.
+   *
+   * @generated from field: repeated string types = 6;
+   */
+  types: string[];
+
+  /**
+   * Connections wanted. Empty: every connection.
+   *
+   * @generated from field: repeated string connection_ids = 7;
+   */
+  connectionIds: string[];
+
+  /**
+   * Events a second at most.
+   *
+   * @generated from field: uint32 events_per_second = 8;
+   */
+  eventsPerSecond: number;
+
+  /**
+   * How many events are to be delivered to each consumer; 0 while they are still being counted.
+   *
+   * @generated from field: uint64 total = 9;
+   */
+  total: bigint;
+
+  /**
+   * How many have been: published on NATS, and settled by the slowest consumer over HTTP.
+   *
+   * @generated from field: uint64 done = 10;
+   */
+  done: bigint;
+
+  /**
+   * How far each road has come.
+   *
+   * @generated from field: repeated tributary.api.v1.ReplayTarget targets = 11;
+   */
+  targets: ReplayTarget[];
+
+  /**
+   * When it was started.
+   *
+   * @generated from field: google.protobuf.Timestamp created_at = 12;
+   */
+  createdAt?: Timestamp | undefined;
+
+  /**
+   * When it ended.
+   *
+   * @generated from field: google.protobuf.Timestamp ended_at = 13;
+   */
+  endedAt?: Timestamp | undefined;
+
+  /**
+   * Why it failed, a stable code. Empty otherwise.
+   *
+   * @generated from field: string reason = 14;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message tributary.api.v1.ReplayStatus.
+ * Use `create(ReplayStatusSchema)` to create a new message.
+ */
+export const ReplayStatusSchema: GenMessage<ReplayStatus> = /*@__PURE__*/
+  messageDesc(file_tributary_api_v1_event_service, 15);
+
+/**
+ * Where a replay goes to, and how far it has come there.
+ *
+ * @generated from message tributary.api.v1.ReplayTarget
+ */
+export type ReplayTarget = Message<"tributary.api.v1.ReplayTarget"> & {
+  /**
+   * Name of a consumer over HTTP; empty for the publication on NATS, which consumers there share.
+   *
+   * @generated from field: string consumer = 1;
+   */
+  consumer: string;
+
+  /**
+   * The way it takes.
+   *
+   * @generated from field: tributary.api.v1.Road road = 2;
+   */
+  road: Road;
+
+  /**
+   * How many events have been settled there, or published.
+   *
+   * @generated from field: uint64 done = 3;
+   */
+  done: bigint;
+
+  /**
+   * Whether that is all.
+   *
+   * @generated from field: bool ended = 4;
+   */
+  ended: boolean;
+};
+
+/**
+ * Describes the message tributary.api.v1.ReplayTarget.
+ * Use `create(ReplayTargetSchema)` to create a new message.
+ */
+export const ReplayTargetSchema: GenMessage<ReplayTarget> = /*@__PURE__*/
+  messageDesc(file_tributary_api_v1_event_service, 16);
+
+/**
+ * Which replay to show.
+ *
+ * @generated from message tributary.api.v1.GetReplayRequest
+ */
+export type GetReplayRequest = Message<"tributary.api.v1.GetReplayRequest"> & {
+  /**
+   * Id of the replay.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message tributary.api.v1.GetReplayRequest.
+ * Use `create(GetReplayRequestSchema)` to create a new message.
+ */
+export const GetReplayRequestSchema: GenMessage<GetReplayRequest> = /*@__PURE__*/
+  messageDesc(file_tributary_api_v1_event_service, 17);
+
+/**
+ * The replay.
+ *
+ * @generated from message tributary.api.v1.GetReplayResponse
+ */
+export type GetReplayResponse = Message<"tributary.api.v1.GetReplayResponse"> & {
+  /**
+   * How it stands.
+   *
+   * @generated from field: tributary.api.v1.ReplayStatus replay = 1;
+   */
+  replay?: ReplayStatus | undefined;
+};
+
+/**
+ * Describes the message tributary.api.v1.GetReplayResponse.
+ * Use `create(GetReplayResponseSchema)` to create a new message.
+ */
+export const GetReplayResponseSchema: GenMessage<GetReplayResponse> = /*@__PURE__*/
+  messageDesc(file_tributary_api_v1_event_service, 18);
+
+/**
+ * Which replay to follow.
+ *
+ * @generated from message tributary.api.v1.WatchReplayRequest
+ */
+export type WatchReplayRequest = Message<"tributary.api.v1.WatchReplayRequest"> & {
+  /**
+   * Id of the replay.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message tributary.api.v1.WatchReplayRequest.
+ * Use `create(WatchReplayRequestSchema)` to create a new message.
+ */
+export const WatchReplayRequestSchema: GenMessage<WatchReplayRequest> = /*@__PURE__*/
+  messageDesc(file_tributary_api_v1_event_service, 19);
+
+/**
+ * A look at the replay.
+ *
+ * @generated from message tributary.api.v1.WatchReplayResponse
+ */
+export type WatchReplayResponse = Message<"tributary.api.v1.WatchReplayResponse"> & {
+  /**
+   * How it stands.
+   *
+   * @generated from field: tributary.api.v1.ReplayStatus replay = 1;
+   */
+  replay?: ReplayStatus | undefined;
+};
+
+/**
+ * Describes the message tributary.api.v1.WatchReplayResponse.
+ * Use `create(WatchReplayResponseSchema)` to create a new message.
+ */
+export const WatchReplayResponseSchema: GenMessage<WatchReplayResponse> = /*@__PURE__*/
+  messageDesc(file_tributary_api_v1_event_service, 20);
+
+/**
+ * Which replays to list.
+ *
+ * @generated from message tributary.api.v1.ListReplaysRequest
+ */
+export type ListReplaysRequest = Message<"tributary.api.v1.ListReplaysRequest"> & {
+  /**
+   * At most so many, 1 to 200. 0 means 50.
+   *
+   * @generated from field: uint32 page_size = 1;
+   */
+  pageSize: number;
+
+  /**
+   * From the answer before.
+   *
+   * @generated from field: string page_token = 2;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message tributary.api.v1.ListReplaysRequest.
+ * Use `create(ListReplaysRequestSchema)` to create a new message.
+ */
+export const ListReplaysRequestSchema: GenMessage<ListReplaysRequest> = /*@__PURE__*/
+  messageDesc(file_tributary_api_v1_event_service, 21);
+
+/**
+ * A page of replays.
+ *
+ * @generated from message tributary.api.v1.ListReplaysResponse
+ */
+export type ListReplaysResponse = Message<"tributary.api.v1.ListReplaysResponse"> & {
+  /**
+   * The newest first.
+   *
+   * @generated from field: repeated tributary.api.v1.ReplayStatus replays = 1;
+   */
+  replays: ReplayStatus[];
+
+  /**
+   * Asks for the next page. Empty on the last one.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message tributary.api.v1.ListReplaysResponse.
+ * Use `create(ListReplaysResponseSchema)` to create a new message.
+ */
+export const ListReplaysResponseSchema: GenMessage<ListReplaysResponse> = /*@__PURE__*/
+  messageDesc(file_tributary_api_v1_event_service, 22);
+
+/**
+ * Which replay to end.
+ *
+ * @generated from message tributary.api.v1.CancelReplayRequest
+ */
+export type CancelReplayRequest = Message<"tributary.api.v1.CancelReplayRequest"> & {
+  /**
+   * Id of the replay.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+};
+
+/**
+ * Describes the message tributary.api.v1.CancelReplayRequest.
+ * Use `create(CancelReplayRequestSchema)` to create a new message.
+ */
+export const CancelReplayRequestSchema: GenMessage<CancelReplayRequest> = /*@__PURE__*/
+  messageDesc(file_tributary_api_v1_event_service, 23);
+
+/**
+ * The replay is ended.
+ *
+ * @generated from message tributary.api.v1.CancelReplayResponse
+ */
+export type CancelReplayResponse = Message<"tributary.api.v1.CancelReplayResponse"> & {
+  /**
+   * How it stands.
+   *
+   * @generated from field: tributary.api.v1.ReplayStatus replay = 1;
+   */
+  replay?: ReplayStatus | undefined;
+};
+
+/**
+ * Describes the message tributary.api.v1.CancelReplayResponse.
+ * Use `create(CancelReplayResponseSchema)` to create a new message.
+ */
+export const CancelReplayResponseSchema: GenMessage<CancelReplayResponse> = /*@__PURE__*/
+  messageDesc(file_tributary_api_v1_event_service, 24);
 
 /**
  * What became of a delivered event.
@@ -262,7 +1090,103 @@ export const OutcomeSchema: GenEnum<Outcome> = /*@__PURE__*/
   enumDesc(file_tributary_api_v1_event_service, 0);
 
 /**
- * Events, for a subscriber that reaches the hub over HTTP instead of NATS.
+ * Where a replay is.
+ *
+ * @generated from enum tributary.api.v1.ReplayState
+ */
+export const ReplayState = {
+  /**
+   * Not said.
+   *
+   * @generated from enum value: REPLAY_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * Under way.
+   *
+   * @generated from enum value: REPLAY_STATE_RUNNING = 1;
+   */
+  RUNNING: 1,
+
+  /**
+   * All is delivered.
+   *
+   * @generated from enum value: REPLAY_STATE_DONE = 2;
+   */
+  DONE: 2,
+
+  /**
+   * Somebody ended it.
+   *
+   * @generated from enum value: REPLAY_STATE_CANCELLED = 3;
+   */
+  CANCELLED: 3,
+
+  /**
+   * It cannot go on; the reason says why.
+   *
+   * @generated from enum value: REPLAY_STATE_FAILED = 4;
+   */
+  FAILED: 4,
+} as const;
+
+/**
+ * Where a replay is.
+ *
+ * @generated from enum tributary.api.v1.ReplayState
+ */
+export type ReplayState = (typeof ReplayState)[keyof typeof ReplayState] | UnknownEnum;
+
+/**
+ * Describes the enum tributary.api.v1.ReplayState.
+ */
+export const ReplayStateSchema: GenEnum<ReplayState> = /*@__PURE__*/
+  enumDesc(file_tributary_api_v1_event_service, 1);
+
+/**
+ * The way to a consumer.
+ *
+ * @generated from enum tributary.api.v1.Road
+ */
+export const Road = {
+  /**
+   * Not said.
+   *
+   * @generated from enum value: ROAD_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * EventService.Subscribe.
+   *
+   * @generated from enum value: ROAD_HTTP = 1;
+   */
+  HTTP: 1,
+
+  /**
+   * A durable consumer of JetStream.
+   *
+   * @generated from enum value: ROAD_NATS = 2;
+   */
+  NATS: 2,
+} as const;
+
+/**
+ * The way to a consumer.
+ *
+ * @generated from enum tributary.api.v1.Road
+ */
+export type Road = (typeof Road)[keyof typeof Road] | UnknownEnum;
+
+/**
+ * Describes the enum tributary.api.v1.Road.
+ */
+export const RoadSchema: GenEnum<Road> = /*@__PURE__*/
+  enumDesc(file_tributary_api_v1_event_service, 2);
+
+/**
+ * Events, for a subscriber that reaches the hub over HTTP instead of NATS, and for whoever looks at the ledger.
  *
  * @generated from service tributary.api.v1.EventService
  */
@@ -291,6 +1215,88 @@ export const EventService: GenService<{
     methodKind: "unary";
     input: typeof AckRequestSchema;
     output: typeof AckResponseSchema;
+  },
+  /**
+   * Shows one event of the ledger. NOT_FOUND for an id that is unknown, another organisation's or no longer retained.
+   *
+   * @generated from rpc tributary.api.v1.EventService.Get
+   */
+  get: {
+    methodKind: "unary";
+    input: typeof GetRequestSchema;
+    output: typeof GetResponseSchema;
+  },
+  /**
+   * Lists events of the ledger, the newest first.
+   *
+   * @generated from rpc tributary.api.v1.EventService.List
+   */
+  list: {
+    methodKind: "unary";
+    input: typeof ListRequestSchema;
+    output: typeof ListResponseSchema;
+  },
+  /**
+   * Tells which types of events there are, what each means and carries, with an example.
+   *
+   * @generated from rpc tributary.api.v1.EventService.Catalogue
+   */
+  catalogue: {
+    methodKind: "unary";
+    input: typeof CatalogueRequestSchema;
+    output: typeof CatalogueResponseSchema;
+  },
+  /**
+   * Starts a replay: retained events are delivered again, to one consumer or to all, with the same ids, marked with the
+   * id of the replay, beside the live events and without moving anybody's position. Nothing is read from a provider.
+   * RESOURCE_EXHAUSTED when the organisation has too many replays under way.
+   *
+   * @generated from rpc tributary.api.v1.EventService.Replay
+   */
+  replay: {
+    methodKind: "unary";
+    input: typeof ReplayRequestSchema;
+    output: typeof ReplayResponseSchema;
+  },
+  /**
+   * Shows how far a replay has come. NOT_FOUND for an unknown one.
+   *
+   * @generated from rpc tributary.api.v1.EventService.GetReplay
+   */
+  getReplay: {
+    methodKind: "unary";
+    input: typeof GetReplayRequestSchema;
+    output: typeof GetReplayResponseSchema;
+  },
+  /**
+   * Streams how far a replay has come, about once a second, until it ends.
+   *
+   * @generated from rpc tributary.api.v1.EventService.WatchReplay
+   */
+  watchReplay: {
+    methodKind: "server_streaming";
+    input: typeof WatchReplayRequestSchema;
+    output: typeof WatchReplayResponseSchema;
+  },
+  /**
+   * Lists replays, the newest first. They are shown for 30 days.
+   *
+   * @generated from rpc tributary.api.v1.EventService.ListReplays
+   */
+  listReplays: {
+    methodKind: "unary";
+    input: typeof ListReplaysRequestSchema;
+    output: typeof ListReplaysResponseSchema;
+  },
+  /**
+   * Ends a replay before its end. What was delivered stays delivered. Idempotent.
+   *
+   * @generated from rpc tributary.api.v1.EventService.CancelReplay
+   */
+  cancelReplay: {
+    methodKind: "unary";
+    input: typeof CancelReplayRequestSchema;
+    output: typeof CancelReplayResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_tributary_api_v1_event_service, 0);
