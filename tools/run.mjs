@@ -12,11 +12,13 @@ const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const bin = join(root, "node_modules", ".bin");
 const jobs = {
   start: ["services/hub/src/main.ts"],
+  tributary: ["services/hub/src/tributary.ts"],
   test: ["tools/test.ts"],
   bench: ["tools/bench.ts"],
   format: ["tools/check.ts", "format"],
   generate: ["tools/check.ts", "generate"],
   "contracts:release": ["tools/contracts-release.ts"],
+  "contracts:export": ["tools/contracts-export.ts"],
   "check:types": ["tools/check.ts", "types"],
   "check:lint": ["tools/check.ts", "lint"],
   "check:boundaries": ["tools/check.ts", "boundaries"],
