@@ -45,10 +45,17 @@ export type Resolve = (hostname: string, done: (error: Error | null, addresses: 
 
 const CONNECT_MS = 10_000;
 const CONNECTIONS_PER_ORIGIN_MAX = 64;
+/** All headers of an answer together. */
+const HEADER_BYTES_MAX = 32 * 1024;
 
 export function createOutbound({ origins, resolve = resolveAll }: OutboundOptions): Outbound {
   for (const [from, to] of origins) assertMapping(from, to);
-  const limits = { connections: CONNECTIONS_PER_ORIGIN_MAX, headersTimeout: 60_000, bodyTimeout: 60_000 };
+  const limits = {
+    connections: CONNECTIONS_PER_ORIGIN_MAX,
+    maxHeaderSize: HEADER_BYTES_MAX,
+    headersTimeout: 60_000,
+    bodyTimeout: 60_000,
+  };
   const guarded = new Agent({ ...limits, connect: { timeout: CONNECT_MS, lookup: publicLookup(resolve) } });
   const sandbox = new Agent({ ...limits, connect: { timeout: CONNECT_MS } });
 
