@@ -1,3 +1,4 @@
+import { asOwner } from "@tributary/db/testing";
 import { hash } from "node:crypto";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
@@ -42,7 +43,7 @@ afterAll(async () => {
   await database.close();
 });
 beforeEach(async () => {
-  await run(database.query, `TRUNCATE auth.organization, auth."user" CASCADE`);
+  await asOwner(database, (tx) => run(tx, `TRUNCATE auth.organization, auth."user" CASCADE`));
   now = new Date("2026-11-21T12:00:00Z");
   auth = authWith({});
 });
@@ -133,7 +134,9 @@ class Browser {
 
 const dump = async (): Promise<string> => {
   const tables = ["organization", `"user"`, "identity", "membership", "session"];
-  const rows = await Promise.all(tables.map((table) => run(database.query, `SELECT * FROM auth.${table}`)));
+  const rows = await Promise.all(
+    tables.map((table) => asOwner(database, (tx) => run(tx, `SELECT * FROM auth.${table}`))),
+  );
   return JSON.stringify(rows);
 };
 
@@ -208,9 +211,8 @@ describe("signing in", () => {
     attacker.jar(ORIGIN).set("tributary-session", victim.token ?? "");
     await attacker.send(callback);
     expect((await attacker.whoAmI())?.name).toBe("mallory of the test");
-    const links = await run(
-      database.query,
-      "SELECT subject, count(*) OVER (PARTITION BY user_id) AS n FROM auth.identity ORDER BY 1",
+    const links = await asOwner(database, (tx) =>
+      run(tx, "SELECT subject, count(*) OVER (PARTITION BY user_id) AS n FROM auth.identity ORDER BY 1"),
     );
     expect(links).toEqual([
       { subject: "ada", n: 1n },
@@ -287,7 +289,7 @@ describe("a session", () => {
   it("ends with the membership", async () => {
     const browser = new Browser();
     await browser.signIn("ada");
-    await run(database.query, "DELETE FROM auth.membership WHERE organization_id = $1", ["sample"]);
+    await asOwner(database, (tx) => run(tx, "DELETE FROM auth.membership WHERE organization_id = $1", ["sample"]));
     expect(await browser.whoAmI()).toBeUndefined();
   });
 

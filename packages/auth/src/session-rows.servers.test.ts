@@ -1,5 +1,5 @@
 import { type Database, migrate, openPostgres, run } from "@tributary/db";
-import { type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
+import { asOwner, type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { migrations } from "./migrations.ts";
 import { openSession, readSession, sweepSessions } from "./session-rows.ts";
@@ -33,6 +33,6 @@ it("makes one administrator and one user a person, however many arrive at once",
   expect([byId.size, people.map((person) => person?.name)]).toEqual([6, subjects]);
   expect([...byId.values()].filter((person) => person?.permissions.length === 3)).toHaveLength(1);
   expect([...byId.values()].filter((person) => person?.permissions.length === 1)).toHaveLength(5);
-  expect(await run(database.query, `SELECT count(*) AS n FROM auth."user"`)).toEqual([{ n: 6n }]);
+  expect(await asOwner(database, (tx) => run(tx, `SELECT count(*) AS n FROM auth."user"`))).toEqual([{ n: 6n }]);
   expect(await sweepSessions(database, new Date(now.getTime() + 31 * 86_400_000))).toBe(24);
 });

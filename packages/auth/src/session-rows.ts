@@ -1,5 +1,5 @@
 import { hash, randomBytes, randomUUID } from "node:crypto";
-import type { Database, Queryable } from "@tributary/db";
+import { acrossOrganizations, type Database, type Queryable } from "@tributary/db";
 import { and, eq, gt, lt, or } from "drizzle-orm";
 import type { Identity, Permission } from "./identity.ts";
 import { identity, membership, organization, session, user } from "./schema.ts";
@@ -30,7 +30,7 @@ export interface OpenSession {
  */
 export function openSession(database: Database, options: OpenSession): Promise<string | undefined> {
   const { person, now, previousToken } = options;
-  return database.transaction(async (tx) => {
+  return acrossOrganizations(database, "auth", async (tx) => {
     const userId = await member(tx, options);
     if (userId === undefined) return undefined;
     await tx.update(user).set({ name: person.name, email: person.email, updatedAt: now }).where(eq(user.id, userId));
@@ -79,47 +79,53 @@ async function member(tx: Queryable, options: OpenSession): Promise<string | und
 /** Whose cookie this is. Names no organisation: the session is what tells it. */
 export async function readSession(database: Database, token: string, now: Date): Promise<Identity | undefined> {
   const key = sessionHash(token);
-  const [row] = await database.query
-    .select({
-      userId: user.id,
-      name: user.name,
-      email: user.email,
-      organizationId: organization.id,
-      organizationName: organization.name,
-      permissions: membership.permissions,
-      lastSeenAt: session.lastSeenAt,
-    })
-    .from(session)
-    .innerJoin(
-      membership,
-      and(eq(membership.organizationId, session.organizationId), eq(membership.userId, session.userId)),
-    )
-    .innerJoin(user, eq(user.id, session.userId))
-    .innerJoin(organization, eq(organization.id, session.organizationId))
-    .where(and(eq(session.hash, key), gt(session.expiresAt, now), gt(session.lastSeenAt, before(now, IDLE_MAX_MS))));
+  const read = (tx: Queryable) =>
+    tx
+      .select({
+        userId: user.id,
+        name: user.name,
+        email: user.email,
+        organizationId: organization.id,
+        organizationName: organization.name,
+        permissions: membership.permissions,
+        lastSeenAt: session.lastSeenAt,
+      })
+      .from(session)
+      .innerJoin(
+        membership,
+        and(eq(membership.organizationId, session.organizationId), eq(membership.userId, session.userId)),
+      )
+      .innerJoin(user, eq(user.id, session.userId))
+      .innerJoin(organization, eq(organization.id, session.organizationId))
+      .where(and(eq(session.hash, key), gt(session.expiresAt, now), gt(session.lastSeenAt, before(now, IDLE_MAX_MS))));
+  const [row] = await acrossOrganizations(database, "auth", read);
   if (row === undefined) return undefined;
   const { lastSeenAt, ...found } = row;
   if (lastSeenAt < before(now, SEEN_EVERY_MS)) {
-    await database.query.update(session).set({ lastSeenAt: now }).where(eq(session.hash, key));
+    await acrossOrganizations(database, "auth", (tx) =>
+      tx.update(session).set({ lastSeenAt: now }).where(eq(session.hash, key)),
+    );
   }
   return { ...found, sessionHash: key };
 }
 
 export async function closeSession(database: Database, key: string): Promise<void> {
-  await database.query.delete(session).where(eq(session.hash, key));
+  await acrossOrganizations(database, "auth", (tx) => tx.delete(session).where(eq(session.hash, key)));
 }
 
 /** Signs somebody out of an organisation on every device. */
 export async function closeSessionsOf(database: Database, organizationId: string, userId: string): Promise<void> {
-  await database.query
-    .delete(session)
-    .where(and(eq(session.organizationId, organizationId), eq(session.userId, userId)));
+  await acrossOrganizations(database, "auth", (tx) =>
+    tx.delete(session).where(and(eq(session.organizationId, organizationId), eq(session.userId, userId))),
+  );
 }
 
 /** Deletes what has expired, in every organisation. @returns how many. */
 export async function sweepSessions(database: Database, now: Date): Promise<number> {
   const ended = or(lt(session.expiresAt, now), lt(session.lastSeenAt, before(now, IDLE_MAX_MS)));
-  const rows = await database.query.delete(session).where(ended).returning({ hash: session.hash });
+  const rows = await acrossOrganizations(database, "auth", (tx) =>
+    tx.delete(session).where(ended).returning({ hash: session.hash }),
+  );
   return rows.length;
 }
 

@@ -1,4 +1,4 @@
-import { type Database, run } from "@tributary/db";
+import { asOwner, type Database, run } from "@tributary/db";
 import { inspect } from "node:util";
 
 /** Planted in every secret that the simulated provider makes, in the client's secret, and in the bodies of made-up answers. */
@@ -11,8 +11,10 @@ WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1, 2`;
 /** @returns the tables that hold a planted secret: as text, or as bytes. */
 export async function canariesInTables(database: Database): Promise<string[]> {
   const found: string[] = [];
-  for (const { schema, name } of await run<{ schema: string; name: string }>(database.query, TABLES)) {
-    const rows = await run<{ text: string }>(database.query, `SELECT t::text AS text FROM "${schema}"."${name}" t`);
+  for (const { schema, name } of await asOwner(database, (tx) => run<{ schema: string; name: string }>(tx, TABLES))) {
+    const rows = await asOwner(database, (tx) =>
+      run<{ text: string }>(tx, `SELECT t::text AS text FROM "${schema}"."${name}" t`),
+    );
     if (rows.some(({ text }) => holdsCanary(text))) found.push(`table ${schema}.${name}`);
   }
   return found;

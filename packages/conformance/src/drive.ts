@@ -1,4 +1,4 @@
-import { type Database, run as runSql } from "@tributary/db";
+import { acrossOrganizations, asOwner, type Database, run as runSql } from "@tributary/db";
 import { claimDue, createRegistry, createThrottle, type RunResult, syncRun } from "@tributary/integrations";
 import { eventsAfter } from "@tributary/pipeline";
 import type { Connector, Json } from "@tributary/sdk";
@@ -30,8 +30,8 @@ const DUE_NOW = `UPDATE integrations.connection SET due_at = 'epoch', lease_unti
 /** One run of a connection, claimed and settled as the scheduler does it. */
 export async function drive(stage: Stage, linked: Linked, { connector, database, shutdown }: Drive = {}) {
   const { organizationId } = linked.member.caller;
-  await runSql(stage.database.query, DUE_NOW, [linked.id, organizationId]);
-  const [lease] = await claimDue(stage.database.query, 1);
+  await asOwner(stage.database, (tx) => runSql(tx, DUE_NOW, [linked.id, organizationId]));
+  const [lease] = await acrossOrganizations(stage.database, "scheduler", (tx) => claimDue(tx, 1));
   if (lease?.connectionId !== linked.id) throw new Error("another connection was due");
   const runtime = {
     ...stage.runtime,
@@ -64,7 +64,7 @@ const EVENTS_MAX = 10_000;
 export async function eventsOf({ database, connector }: Stage, { id, member }: Linked): Promise<SeenEvent[]> {
   const from = { organizationId: member.caller.organizationId, connectionId: id };
   const types = connector.manifest.events.map(({ typeName }) => typeName);
-  const steps = await eventsAfter(database.query, from, { sequence: 0n }, types, EVENTS_MAX);
+  const steps = await asOwner(database, (tx) => eventsAfter(tx, from, { sequence: 0n }, types, EVENTS_MAX));
   return steps.flatMap(({ event }) =>
     event === undefined
       ? []
@@ -86,7 +86,7 @@ export const storyOf = (events: readonly SeenEvent[], id: string): string[] =>
 const CURSOR = `SELECT meta -> 'cursor' AS cursor FROM integrations.credential WHERE connection_id = $1`;
 
 export async function cursorOf({ database }: Stage, { id }: Linked): Promise<string> {
-  const [row] = await runSql<{ cursor: Json }>(database.query, CURSOR, [id]);
+  const [row] = await asOwner(database, (tx) => runSql<{ cursor: Json }>(tx, CURSOR, [id]));
   return JSON.stringify(row?.cursor ?? null);
 }
 
@@ -94,7 +94,7 @@ const DROP_CURSOR = `UPDATE integrations.credential SET meta = '{"v":"1"}' WHERE
 
 /** What the runtime does after CursorExpired, by hand. */
 export const dropCursor = async ({ database }: Stage, { id }: Linked): Promise<void> =>
-  void (await runSql(database.query, DROP_CURSOR, [id]));
+  void (await asOwner(database, (tx) => runSql(tx, DROP_CURSOR, [id])));
 
 export const stateOf = async ({ connections }: Stage, { id, member }: Linked): Promise<string> =>
   (await connections.get(member.caller, id)).row.state;

@@ -1,4 +1,4 @@
-import { type Database, migrate, openPglite, run } from "@tributary/db";
+import { asOwner, type Database, migrate, openPglite, run } from "@tributary/db";
 import {
   type Connections,
   createConnections,
@@ -168,8 +168,10 @@ SELECT string_agg(format('%I.%I', schemaname, tablename), ', ') AS names FROM pg
 WHERE schemaname IN ('vault', 'pipeline', 'integrations') AND tablename <> 'migration'`;
 
 async function truncate(database: Database): Promise<void> {
-  const [tables] = await run<{ names: string }>(database.query, TABLES);
-  await run(database.query, `TRUNCATE ${tables?.names ?? ""}`);
+  await asOwner(database, async (tx) => {
+    const [tables] = await run<{ names: string }>(tx, TABLES);
+    await run(tx, `TRUNCATE ${tables?.names ?? ""}`);
+  });
 }
 
 function keyRing(): string {

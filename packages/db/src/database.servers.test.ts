@@ -3,11 +3,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
+  acrossOrganizations,
   assertOutsideTransaction,
   type Database,
   migrate,
   openPglite,
   openPostgres,
+  type Queryable,
   run,
   withOrganization,
 } from "./index.ts";
@@ -31,7 +33,17 @@ writeFileSync(
 );
 writeFileSync(
   join(folder, "0000_first.sql"),
-  `CREATE TABLE demo.thing (id int8 PRIMARY KEY, at timestamptz NOT NULL, body bytea NOT NULL, meta jsonb NOT NULL);`,
+  `CREATE TABLE demo.thing (id int8 PRIMARY KEY, at timestamptz NOT NULL, body bytea NOT NULL, meta jsonb NOT NULL);
+--> statement-breakpoint
+ALTER TABLE demo.thing ENABLE ROW LEVEL SECURITY;
+--> statement-breakpoint
+ALTER TABLE demo.thing FORCE ROW LEVEL SECURITY;
+--> statement-breakpoint
+CREATE POLICY anything ON demo.thing TO tributary_writer USING (true);
+--> statement-breakpoint
+GRANT USAGE ON SCHEMA demo TO tributary_writer;
+--> statement-breakpoint
+GRANT SELECT, INSERT, DELETE ON demo.thing TO tributary_writer;`,
 );
 afterAll(() => rmSync(folder, { recursive: true }));
 
@@ -53,10 +65,13 @@ describe.each(["pglite", "postgres"] as const)("one face over %s", (engine) => {
 
   it("gives and takes the same values", async () => {
     const body = new Uint8Array([0, 1, 255]);
-    const [row] = await run<{ id: bigint; at: string; body: Uint8Array; meta: unknown }>(
-      database.query,
-      "INSERT INTO demo.thing VALUES ($1, $2, $3, $4) RETURNING *",
-      [9_007_199_254_740_993n, "2026-11-21T00:00:00.123Z", body, JSON.stringify({ cursor: 1 })],
+    const params = [9_007_199_254_740_993n, "2026-11-21T00:00:00.123Z", body, JSON.stringify({ cursor: 1 })];
+    const [row] = await withOrganization(database, "acme", (tx) =>
+      run<{ id: bigint; at: string; body: Uint8Array; meta: unknown }>(
+        tx,
+        "INSERT INTO demo.thing VALUES ($1, $2, $3, $4) RETURNING *",
+        params,
+      ),
     );
     expect(row?.id).toBe(9_007_199_254_740_993n);
     expect(row?.at).toBe("2026-11-21 00:00:00.123+00");
@@ -76,7 +91,22 @@ describe.each(["pglite", "postgres"] as const)("one face over %s", (engine) => {
         throw new Error("no");
       }),
     ).rejects.toThrow("no");
-    expect(await run(database.query, "SELECT 1 FROM demo.thing")).toHaveLength(1);
+    expect(await withOrganization(database, "acme", (tx) => run(tx, "SELECT 1 FROM demo.thing"))).toHaveLength(1);
+  });
+
+  it("has no rights outside a scope, and takes no further ones inside", async () => {
+    const read = (on: Queryable) => run(on, "SELECT 1 FROM demo.thing");
+    await expect(read(database.query)).rejects.toThrow("permission denied for schema demo");
+    await expect(database.transaction(read)).rejects.toThrow("permission denied for schema demo");
+    await expect(withOrganization(database, "acme", read, "reader")).rejects.toThrow("permission denied");
+    await expect(acrossOrganizations(database, "relay", read)).rejects.toThrow("permission denied");
+    await expect(withOrganization(database, "acme", (tx) => run(tx, "TRUNCATE demo.thing"))).rejects.toThrow(
+      "permission denied",
+    );
+    const role = "SELECT current_user AS name";
+    expect(await run(database.query, role)).toEqual([{ name: "tributary_hub" }]);
+    expect(await withOrganization(database, "acme", (tx) => run(tx, role))).toEqual([{ name: "tributary_writer" }]);
+    expect(await run(database.query, role)).toEqual([{ name: "tributary_hub" }]);
   });
 
   it("refuses a provider call inside a transaction", async () => {

@@ -13,6 +13,11 @@ export interface Database {
   transaction<T>(work: (tx: Queryable) => Promise<T>): Promise<T>;
   /** Calls back for every NOTIFY on a channel until the returned function is called. Missed while disconnected: poll as well. */
   listen(channel: string, onNotify: (payload: string) => void): Promise<() => Promise<void>>;
+  /**
+   * Gives the owner's rights away, on every connection and for good: afterwards a query outside `withOrganization` and
+   * `acrossOrganizations` is refused. `migrate` calls it.
+   */
+  confine(): Promise<void>;
   close(): Promise<void>;
 }
 

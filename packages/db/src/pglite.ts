@@ -1,6 +1,7 @@
 import { PGlite, type PGliteOptions, types } from "@electric-sql/pglite";
 import { drizzle } from "drizzle-orm/pglite";
 import { type Database, insideTransaction, type Queryable } from "./database.ts";
+import { HUB_ROLE } from "./roles.ts";
 
 export interface PgliteOptions {
   /** Folder of the data; created when missing. Absent: in memory. The caller holds the folder's lock: PGlite has none. */
@@ -31,6 +32,9 @@ export async function openPglite(options: PgliteOptions = {}): Promise<Database 
     query,
     transaction: (work) => insideTransaction(() => query.transaction((tx) => work(tx as unknown as Queryable))),
     listen: (channel, onNotify) => pglite.listen(channel, onNotify),
+    confine: async () => {
+      await pglite.exec(`SET ROLE ${HUB_ROLE}`);
+    },
     close: () => pglite.close(),
   };
 }

@@ -1,6 +1,7 @@
 import { drizzle } from "drizzle-orm/postgres-js";
 import postgres from "postgres";
 import { type Database, insideTransaction, type Queryable } from "./database.ts";
+import { HUB_ROLE } from "./roles.ts";
 
 export interface PostgresOptions {
   /** `postgres://user:password@host:port/database` */
@@ -11,21 +12,34 @@ export interface PostgresOptions {
 
 /** PostgreSQL 15 or newer, by URL. Connects on first use. */
 export function openPostgres(options: PostgresOptions): Database {
+  let pool = openPool(options);
+  return {
+    engine: "postgres",
+    get query() {
+      return pool.query;
+    },
+    transaction: (work) => insideTransaction(() => pool.query.transaction((tx) => work(tx as unknown as Queryable))),
+    listen: async (channel, onNotify) => {
+      const subscription = await pool.sql.listen(channel, onNotify);
+      return () => subscription.unlisten();
+    },
+    confine: async () => {
+      if (pool.role === HUB_ROLE) return;
+      const before = pool;
+      pool = openPool(options, HUB_ROLE);
+      await before.sql.end({ timeout: 5 });
+    },
+    close: () => pool.sql.end({ timeout: 5 }),
+  };
+}
+
+/** @param role what every connection speaks as from its first statement; RESET ROLE leads back to it, not to the login. */
+function openPool(options: PostgresOptions, role?: string) {
   const sql = postgres(options.url, {
     max: options.connectionsMax ?? 10,
     onnotice: () => {},
     types: { bigint: postgres.BigInt },
-    connection: { application_name: "tributary", TimeZone: "UTC" },
+    connection: { application_name: "tributary", TimeZone: "UTC", ...(role === undefined ? {} : { role }) },
   });
-  const query = drizzle(sql) as unknown as Queryable;
-  return {
-    engine: "postgres",
-    query,
-    transaction: (work) => insideTransaction(() => query.transaction((tx) => work(tx as unknown as Queryable))),
-    listen: async (channel, onNotify) => {
-      const subscription = await sql.listen(channel, onNotify);
-      return () => subscription.unlisten();
-    },
-    close: () => sql.end({ timeout: 5 }),
-  };
+  return { sql, role, query: drizzle(sql) as unknown as Queryable };
 }

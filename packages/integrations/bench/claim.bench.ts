@@ -1,5 +1,5 @@
 import { type Database, migrate, openPostgres, run } from "@tributary/db";
-import { startPrivatePostgres } from "@tributary/db/testing";
+import { asOwner, startPrivatePostgres } from "@tributary/db/testing";
 import { migrations as pipelineTables } from "@tributary/pipeline";
 import { migrations } from "../src/index.ts";
 import { claimDue } from "../src/lease.ts";
@@ -27,8 +27,8 @@ export default {
       const ours: number[] = [];
       const ceiling: number[] = [];
       for (let round = 0; round < ROUNDS; round++) {
-        ours.push(await timed(database, async () => (await claimDue(database.query, DUE)).length));
-        ceiling.push(await timed(database, async () => (await run(database.query, BARE, [DUE])).length));
+        ours.push(await timed(database, async () => (await asOwner(database, (tx) => claimDue(tx, DUE))).length));
+        ceiling.push(await timed(database, async () => (await asOwner(database, (tx) => run(tx, BARE, [DUE]))).length));
       }
       return { ours: median(ours), ceiling: median(ceiling) };
     } finally {
@@ -54,7 +54,7 @@ async function timed(database: Database, claim: () => Promise<number>): Promise<
   const claimed = await claim();
   const ms = performance.now() - start;
   if (claimed !== DUE) throw new Error(`${claimed} connections were claimed`);
-  await run(database.query, RELEASE);
+  await asOwner(database, (tx) => run(tx, RELEASE));
   return ms;
 }
 

@@ -2,7 +2,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { Priority, TaskChangedSchema, TaskSchema } from "@tributary/contracts";
 import { type Database, migrate, openPostgres, run } from "@tributary/db";
-import { startPrivatePostgres } from "@tributary/db/testing";
+import { asOwner, startPrivatePostgres } from "@tributary/db/testing";
 import { append, createHandOff, ensurePartitions, migrations as pipelineTables } from "@tributary/pipeline";
 import { type Signal, signal } from "@tributary/sdk";
 import { createHash, randomUUID } from "node:crypto";
@@ -94,9 +94,9 @@ function batchesOf(version: number): Signal[][] {
 
 async function connected(database: Database): Promise<Lease> {
   const [connectionId, credentialId] = [randomUUID(), randomUUID()];
-  await run(database.query, CONNECTION, [connectionId]);
-  await run(database.query, CREDENTIAL, [credentialId, connectionId]);
-  await run(database.query, POSITION, [connectionId]);
+  await asOwner(database, (tx) => run(tx, CONNECTION, [connectionId]));
+  await asOwner(database, (tx) => run(tx, CREDENTIAL, [credentialId, connectionId]));
+  await asOwner(database, (tx) => run(tx, POSITION, [connectionId]));
   return {
     connectionId,
     credentialId,
@@ -174,5 +174,5 @@ const statements =
     const cursor = JSON.stringify({ sync: `token-${turn}` });
     const params = [connectionId, cursor, keys, marks, signals.length, TaskChangedSchema.typeName, ids, objectKeys];
     const all = [...params, Buffer.concat(payloads), bytes];
-    return async () => Number((await run<{ events: bigint }>(database.query, BARE, all))[0]?.events);
+    return async () => Number((await asOwner(database, (tx) => run<{ events: bigint }>(tx, BARE, all)))[0]?.events);
   };

@@ -1,9 +1,10 @@
+import { asOwner } from "@tributary/db/testing";
 import { type Database, run } from "@tributary/db";
 
 /** Connections with a credential each, of 100 organisations in turn; the first ones are due, the others in an hour. */
 export async function fillConnections(database: Database, connections: number, due: number): Promise<void> {
-  await run(database.query, FILL, [connections, due]);
-  await database.query.execute("ANALYZE integrations.connection, integrations.credential");
+  await asOwner(database, (tx) => run(tx, FILL, [connections, due]));
+  await asOwner(database, (tx) => tx.execute("ANALYZE integrations.connection, integrations.credential"));
 }
 
 const FILL = `

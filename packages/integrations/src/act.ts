@@ -1,4 +1,5 @@
 import { type ActionResult, ConnectorError, type Json, ReauthRequired, Rejected } from "@tributary/sdk";
+import { withOrganization } from "@tributary/db";
 import { and, eq, sql } from "drizzle-orm";
 import { createHash } from "node:crypto";
 import { IntegrationError } from "./errors.ts";
@@ -32,10 +33,12 @@ export async function act(runtime: Runtime, row: ConnectionRow, request: ActRequ
   if (spec === undefined || connector.act === undefined)
     throw new IntegrationError("unknown_action", `${connector.manifest.name} has no action of that name.`);
   const input = parseInput(spec.input, request.input);
-  const [held] = await runtime.database.query
-    .select()
-    .from(credential)
-    .where(and(eq(credential.connectionId, row.id), eq(credential.organizationId, row.organizationId)));
+  const [held] = await withOrganization(runtime.database, row.organizationId, (tx) =>
+    tx
+      .select()
+      .from(credential)
+      .where(and(eq(credential.connectionId, row.id), eq(credential.organizationId, row.organizationId))),
+  );
   if (held === undefined || row.state === "expired")
     throw new IntegrationError("reauth_required", "The account must be linked again.");
   if (row.state === "paused") throw new IntegrationError("conflict", "The connection is paused.");
@@ -69,8 +72,10 @@ export async function act(runtime: Runtime, row: ConnectionRow, request: ActRequ
     else if (error instanceof ConnectorError) throw new IntegrationError("provider_unavailable", error.message);
     else throw error;
   }
-  await runtime.database.query.update(actionTable).set({ outcome }).where(sameAction(row, request));
-  await wake(runtime.database.query, row.organizationId, [row.id]);
+  await withOrganization(runtime.database, row.organizationId, async (tx) => {
+    await tx.update(actionTable).set({ outcome }).where(sameAction(row, request));
+    await wake(tx, row.organizationId, [row.id]);
+  });
   return answer(outcome);
 }
 
@@ -108,21 +113,22 @@ async function reserve(
   const inputHash = createHash("sha256")
     .update(`${request.type}\n${JSON.stringify(input)}`)
     .digest();
-  const inserted = await runtime.database.query
-    .insert(actionTable)
-    .values({
-      organizationId: row.organizationId,
-      connectionId: row.id,
-      idempotencyKey: request.idempotencyKey,
-      type: request.type,
-      inputHash,
-    })
-    .onConflictDoUpdate({
-      target: [actionTable.organizationId, actionTable.connectionId, actionTable.idempotencyKey],
-      set: { type: sql`${actionTable.type}` },
-    })
-    .returning();
-  const [kept] = inserted;
+  const [kept] = await withOrganization(runtime.database, row.organizationId, (tx) =>
+    tx
+      .insert(actionTable)
+      .values({
+        organizationId: row.organizationId,
+        connectionId: row.id,
+        idempotencyKey: request.idempotencyKey,
+        type: request.type,
+        inputHash,
+      })
+      .onConflictDoUpdate({
+        target: [actionTable.organizationId, actionTable.connectionId, actionTable.idempotencyKey],
+        set: { type: sql`${actionTable.type}` },
+      })
+      .returning(),
+  );
   if (kept === undefined) throw new Error("the action was not inserted");
   if (!inputHash.equals(kept.inputHash))
     throw new IntegrationError("conflict", "The idempotency key belongs to another action.");

@@ -1,4 +1,4 @@
-import { run as runSql } from "@tributary/db";
+import { acrossOrganizations, run as runSql } from "@tributary/db";
 import { retryRevocations } from "./disconnect.ts";
 import type { Runtime } from "./runtime.ts";
 import { settleCredentials } from "./settle-credential.ts";
@@ -8,7 +8,7 @@ export async function chores(runtime: Runtime): Promise<void> {
   await settleCredentials(runtime);
   await runtime.vault.sweep();
   await retryRevocations(runtime);
-  for (const statement of EXPIRED) await runSql(runtime.database.query, statement);
+  for (const statement of EXPIRED) await acrossOrganizations(runtime.database, "upkeep", (tx) => runSql(tx, statement));
 }
 
 /** In bounded bites, so that no chore holds locks for long. */

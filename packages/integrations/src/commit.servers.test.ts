@@ -1,7 +1,7 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { TaskChangedSchema, TaskCompletedSchema, TaskDeletedSchema, TaskReopenedSchema } from "@tributary/contracts";
 import { type Database, migrate, openPglite, openPostgres, run } from "@tributary/db";
-import { type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
+import { asOwner, type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
 import { append, ensurePartitions, lastConnectionEvents, migrations as pipelineTables } from "@tributary/pipeline";
 import { type Signal, signal } from "@tributary/sdk";
 import { randomUUID } from "node:crypto";
@@ -47,19 +47,23 @@ describe.each(["pglite", "postgres"] as const)("the commit, on %s", (engine) => 
     const id = randomUUID();
     const common = { organizationId, integration: "todoist" };
     const owner = { ownerKind: "user", ownerId: "u", accountId: id, accountLabel: "x" } as const;
-    await database.query
-      .insert(connection)
-      .values({ ...common, ...owner, id, apiVersion: "v1", state: "syncing", backfillFrom: new Date(0), dueAt });
-    await database.query
-      .insert(credential)
-      .values({ ...common, id: randomUUID(), connectionId: id, secretIds: {}, grantedScopes: [], meta: { v: "1" } });
+    await asOwner(database, (tx) =>
+      tx
+        .insert(connection)
+        .values({ ...common, ...owner, id, apiVersion: "v1", state: "syncing", backfillFrom: new Date(0), dueAt }),
+    );
+    await asOwner(database, (tx) =>
+      tx
+        .insert(credential)
+        .values({ ...common, id: randomUUID(), connectionId: id, secretIds: {}, grantedScopes: [], meta: { v: "1" } }),
+    );
     return id;
   }
 
   /** A connection that was due, claimed. */
   async function claimed(): Promise<Lease> {
     const id = await due("acme", new Date(0));
-    const leases = await claimDue(database.query, 100);
+    const leases = await asOwner(database, (tx) => claimDue(tx, 100));
     const lease = leases.find(({ connectionId }) => connectionId === id);
     if (lease === undefined) throw new Error("not claimed");
     return lease;
@@ -67,15 +71,19 @@ describe.each(["pglite", "postgres"] as const)("the commit, on %s", (engine) => 
   const write = (lease: Lease, signals: readonly Signal[], cursor?: string) =>
     commit(runtime, { lease, signals, backfill: false, traceparent: "", ...(cursor === undefined ? {} : { cursor }) });
   const events = async (lease: Lease) =>
-    (await lastConnectionEvents(database.query, lease.organizationId, lease.connectionId, 200)).toReversed();
+    (
+      await asOwner(database, (tx) => lastConnectionEvents(tx, lease.organizationId, lease.connectionId, 200))
+    ).toReversed();
   const types = async (lease: Lease) =>
     (await events(lease)).map(({ type }) => type.replace("tributary.task.v1.Task", ""));
   const cursorOf = async (lease: Lease) =>
     (
-      await run<{ cursor: unknown }>(
-        database.query,
-        "SELECT meta -> 'cursor' AS cursor FROM integrations.credential WHERE connection_id = $1",
-        [lease.connectionId],
+      await asOwner(database, (tx) =>
+        run<{ cursor: unknown }>(
+          tx,
+          "SELECT meta -> 'cursor' AS cursor FROM integrations.credential WHERE connection_id = $1",
+          [lease.connectionId],
+        ),
       )
     )[0]?.cursor;
 
@@ -149,9 +157,9 @@ describe.each(["pglite", "postgres"] as const)("the commit, on %s", (engine) => 
     const lease = await claimed();
     const meta = async () =>
       (
-        await run<{ meta: unknown }>(database.query, "SELECT meta FROM integrations.credential WHERE id = $1", [
-          lease.credentialId,
-        ])
+        await asOwner(database, (tx) =>
+          run<{ meta: unknown }>(tx, "SELECT meta FROM integrations.credential WHERE id = $1", [lease.credentialId]),
+        )
       )[0]?.meta;
     await commit(runtime, { lease, signals: [changed("1", "a")], cursor: "c1", backfill: true, traceparent: "" });
     expect(await meta()).toEqual({ v: "1", cursor: "c1", backfilling: true });
@@ -172,20 +180,25 @@ describe.each(["pglite", "postgres"] as const)("the commit, on %s", (engine) => 
   it("claims each due connection once, organisations in turn, and again when it is woken or its lease ran out", async () => {
     for (const [index, organizationId] of ["big", "big", "big", "small"].entries())
       await due(organizationId, new Date(index));
-    const first = await claimDue(database.query, 2);
+    const first = await asOwner(database, (tx) => claimDue(tx, 2));
     expect(first.map(({ organizationId }) => organizationId).toSorted()).toEqual(["big", "small"]);
-    const rest = await Promise.all([claimDue(database.query, 10), claimDue(database.query, 10)]);
+    const rest = await Promise.all([
+      asOwner(database, (tx) => claimDue(tx, 10)),
+      asOwner(database, (tx) => claimDue(tx, 10)),
+    ]);
     expect(rest.flat()).toHaveLength(2);
     const [lease] = first;
     if (lease === undefined) throw new Error("nothing claimed");
-    expect(await extendLease(database.query, lease)).toBe(true);
-    expect(await wake(database.query, lease.organizationId, [lease.connectionId])).toBe(1);
-    expect(await claimDue(database.query, 10)).toEqual([]);
-    await run(database.query, "UPDATE integrations.connection SET lease_until = now() - interval '1 s' WHERE id = $1", [
-      lease.connectionId,
-    ]);
-    const [again] = await claimDue(database.query, 10);
+    expect(await asOwner(database, (tx) => extendLease(tx, lease))).toBe(true);
+    expect(await asOwner(database, (tx) => wake(tx, lease.organizationId, [lease.connectionId]))).toBe(1);
+    expect(await asOwner(database, (tx) => claimDue(tx, 10))).toEqual([]);
+    await asOwner(database, (tx) =>
+      run(tx, "UPDATE integrations.connection SET lease_until = now() - interval '1 s' WHERE id = $1", [
+        lease.connectionId,
+      ]),
+    );
+    const [again] = await asOwner(database, (tx) => claimDue(tx, 10));
     expect(again?.token).toBe(lease.token + 1);
-    expect(await extendLease(database.query, lease)).toBe(false);
+    expect(await asOwner(database, (tx) => extendLease(tx, lease))).toBe(false);
   });
 });

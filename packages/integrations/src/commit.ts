@@ -1,6 +1,6 @@
 import { toBinary } from "@bufbuild/protobuf";
 import { eventId, eventSubject, eventTokens } from "@tributary/contracts";
-import { type Queryable, run as runSql } from "@tributary/db";
+import { type Queryable, run as runSql, withOrganization } from "@tributary/db";
 import type { EventBatch, PendingEvent } from "@tributary/pipeline";
 import type { Json, Signal } from "@tributary/sdk";
 import { hash } from "node:crypto";
@@ -47,7 +47,7 @@ export async function commit(
 ): Promise<Committed> {
   const stamped = signals.map((signal) => stamp(lease.connectionId, signal));
   const batches: { readonly batch: EventBatch; readonly firstSequence: bigint }[] = [];
-  await runtime.database.transaction(async (tx) => {
+  await withOrganization(runtime.database, lease.organizationId, async (tx) => {
     await guard(tx, lease, cursor, backfill);
     for (const wave of distinctObjects(stamped)) {
       const events = (await whatIsNew(tx, lease, wave)).map((one) => pendingEvent(lease, one));

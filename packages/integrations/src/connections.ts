@@ -1,4 +1,5 @@
 import { countConnectionEvents, eventStrips, lastConnectionEvents, type LedgerEvent } from "@tributary/pipeline";
+import { type Queryable, withOrganization } from "@tributary/db";
 import type { ActionResult } from "@tributary/sdk";
 import { and, desc, eq, sql } from "drizzle-orm";
 import { act, type ActRequest } from "./act.ts";
@@ -69,7 +70,8 @@ export function createConnections(runtime: Runtime, nudge: () => void): Connecti
     },
     sync: async (caller, id) => {
       const row = await living(runtime, caller, id);
-      if ((await wake(runtime.database.query, caller.organizationId, [row.id])) === 0)
+      const woken = await scoped(runtime, caller, (tx) => wake(tx, caller.organizationId, [row.id]));
+      if (woken === 0)
         throw new IntegrationError("conflict", "The connection is paused, or must be linked again first.");
       nudge();
       return view(caller, id);
@@ -83,21 +85,20 @@ export function createConnections(runtime: Runtime, nudge: () => void): Connecti
     receipt: (caller, id) => findReceipt(runtime, caller, id),
     events: async (caller, id, limit) => {
       const row = await find(runtime, caller, id);
-      return lastConnectionEvents(
-        runtime.database.query,
-        caller.organizationId,
-        row.id,
-        Math.min(Math.max(limit, 1), 200),
-      );
+      const most = Math.min(Math.max(limit, 1), 200);
+      return scoped(runtime, caller, (tx) => lastConnectionEvents(tx, caller.organizationId, row.id, most));
     },
     countEvents: async (caller, id) => {
       const row = await find(runtime, caller, id);
-      return countConnectionEvents(runtime.database.query, caller.organizationId, row.id);
+      return scoped(runtime, caller, (tx) => countConnectionEvents(tx, caller.organizationId, row.id));
     },
   };
 }
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
+
+const scoped = <T>(runtime: Runtime, caller: Caller, work: (tx: Queryable) => Promise<T>): Promise<T> =>
+  withOrganization(runtime.database, caller.organizationId, work);
 
 const owned = ({ organizationId, owner }: Caller) =>
   and(
@@ -107,19 +108,18 @@ const owned = ({ organizationId, owner }: Caller) =>
   );
 
 const rowsOf = (runtime: Runtime, caller: Caller): Promise<ConnectionRow[]> =>
-  runtime.database.query
-    .select()
-    .from(connection)
-    .where(owned(caller))
-    .orderBy(desc(connection.createdAt))
-    .limit(CONNECTIONS_MAX);
+  scoped(runtime, caller, (tx) =>
+    tx.select().from(connection).where(owned(caller)).orderBy(desc(connection.createdAt)).limit(CONNECTIONS_MAX),
+  );
 
 async function find(runtime: Runtime, caller: Caller, id: string): Promise<ConnectionRow> {
   if (!UUID.test(id)) throw notFound();
-  const [row] = await runtime.database.query
-    .select()
-    .from(connection)
-    .where(and(owned(caller), eq(connection.id, id)));
+  const [row] = await scoped(runtime, caller, (tx) =>
+    tx
+      .select()
+      .from(connection)
+      .where(and(owned(caller), eq(connection.id, id))),
+  );
   if (row === undefined) throw notFound();
   return row;
 }
@@ -132,44 +132,25 @@ async function living(runtime: Runtime, caller: Caller, id: string): Promise<Con
 
 async function findReceipt(runtime: Runtime, caller: Caller, id: string): Promise<ReceiptRow> {
   if (!UUID.test(id)) throw notFound();
-  const [row] = await runtime.database.query
-    .select()
-    .from(receipt)
-    .where(
-      and(
-        eq(receipt.id, id),
-        eq(receipt.organizationId, caller.organizationId),
-        eq(receipt.ownerKind, caller.owner.kind),
-        eq(receipt.ownerId, caller.owner.id),
+  const [row] = await scoped(runtime, caller, (tx) =>
+    tx
+      .select()
+      .from(receipt)
+      .where(
+        and(
+          eq(receipt.id, id),
+          eq(receipt.organizationId, caller.organizationId),
+          eq(receipt.ownerKind, caller.owner.kind),
+          eq(receipt.ownerId, caller.owner.id),
+        ),
       ),
-    );
+  );
   if (row === undefined) throw notFound();
   return row;
 }
 
 async function views(runtime: Runtime, caller: Caller, rows: readonly ConnectionRow[]): Promise<ConnectionView[]> {
-  const { query } = runtime.database;
-  const strips = await eventStrips(
-    query,
-    caller.organizationId,
-    rows.map(({ id }) => id),
-    runtime.now(),
-  );
-  const granted = await query
-    .select({ connectionId: credential.connectionId, scopes: credential.grantedScopes })
-    .from(credential)
-    .innerJoin(connection, eq(connection.id, credential.connectionId))
-    .where(owned(caller));
-  const receipts = await query
-    .select({ id: receipt.id, connectionId: receipt.connectionId })
-    .from(receipt)
-    .where(
-      and(
-        eq(receipt.organizationId, caller.organizationId),
-        eq(receipt.ownerKind, caller.owner.kind),
-        eq(receipt.ownerId, caller.owner.id),
-      ),
-    );
+  const { strips, granted, receipts } = await scoped(runtime, caller, (tx) => around(runtime, tx, caller, rows));
   return rows.map((row) => {
     const grantedScopes = granted.find(({ connectionId }) => connectionId === row.id)?.scopes ?? [];
     const connector = runtime.registry.get(row.integration);
@@ -183,9 +164,35 @@ async function views(runtime: Runtime, caller: Caller, rows: readonly Connection
   });
 }
 
+/** What a view shows besides the rows themselves. */
+async function around(runtime: Runtime, tx: Queryable, caller: Caller, rows: readonly ConnectionRow[]) {
+  const strips = await eventStrips(
+    tx,
+    caller.organizationId,
+    rows.map(({ id }) => id),
+    runtime.now(),
+  );
+  const granted = await tx
+    .select({ connectionId: credential.connectionId, scopes: credential.grantedScopes })
+    .from(credential)
+    .innerJoin(connection, eq(connection.id, credential.connectionId))
+    .where(owned(caller));
+  const receipts = await tx
+    .select({ id: receipt.id, connectionId: receipt.connectionId })
+    .from(receipt)
+    .where(
+      and(
+        eq(receipt.organizationId, caller.organizationId),
+        eq(receipt.ownerKind, caller.owner.kind),
+        eq(receipt.ownerId, caller.owner.id),
+      ),
+    );
+  return { strips, granted, receipts };
+}
+
 /** Ends the lease of a run under way: it commits nothing more. */
 async function pause(runtime: Runtime, row: ConnectionRow, by: string): Promise<void> {
-  const announce = await runtime.database.transaction(async (tx) => {
+  const announce = await withOrganization(runtime.database, row.organizationId, async (tx) => {
     const now = await lockConnection(tx, row);
     if (now === undefined || now.state === "paused" || now.state === "disconnected") return () => {};
     await tx
@@ -198,7 +205,7 @@ async function pause(runtime: Runtime, row: ConnectionRow, by: string): Promise<
 }
 
 async function resume(runtime: Runtime, row: ConnectionRow): Promise<void> {
-  const announce = await runtime.database.transaction(async (tx) => {
+  const announce = await withOrganization(runtime.database, row.organizationId, async (tx) => {
     const now = await lockConnection(tx, row);
     if (now?.state !== "paused") return () => {};
     return changeState(runtime, tx, now, "connected", { dueAt: runtime.now() });

@@ -1,3 +1,4 @@
+import { withOrganization } from "@tributary/db";
 import type { Account, Challenge, Connector, FlowState, User } from "@tributary/sdk";
 import type { ConsentCallback, ConsentFlow, CredentialScope, Grant, Person } from "@tributary/vault";
 import { and, eq, ne, sql } from "drizzle-orm";
@@ -112,11 +113,12 @@ async function link(
 ): Promise<ConsentOutcome> {
   const { organizationId } = flow.scope;
   const partial = missingScopes(connector, grant.scopes).length > 0;
-  const old = await runtime.database.query
-    .select()
-    .from(connection)
-    .where(and(eq(connection.organizationId, organizationId), eq(connection.id, flow.connectionId)))
-    .then(([row]) => row);
+  const [old] = await withOrganization(runtime.database, organizationId, (tx) =>
+    tx
+      .select()
+      .from(connection)
+      .where(and(eq(connection.organizationId, organizationId), eq(connection.id, flow.connectionId))),
+  );
   if (old !== undefined && (old.accountId !== account.id || old.state === "disconnected"))
     throw new IntegrationError(
       "other_account",
@@ -137,19 +139,21 @@ async function link(
 
 const sameAccount = async (runtime: Runtime, flow: ConsentFlow, connector: Connector, account: Account) => {
   const { organizationId, owner } = flow.scope;
-  const [row] = await runtime.database.query
-    .select()
-    .from(connection)
-    .where(
-      and(
-        eq(connection.organizationId, organizationId),
-        eq(connection.ownerKind, owner.kind),
-        eq(connection.ownerId, owner.id),
-        eq(connection.integration, connector.id),
-        eq(connection.accountId, account.id),
-        ne(connection.state, "disconnected"),
+  const [row] = await withOrganization(runtime.database, organizationId, (tx) =>
+    tx
+      .select()
+      .from(connection)
+      .where(
+        and(
+          eq(connection.organizationId, organizationId),
+          eq(connection.ownerKind, owner.kind),
+          eq(connection.ownerId, owner.id),
+          eq(connection.integration, connector.id),
+          eq(connection.accountId, account.id),
+          ne(connection.state, "disconnected"),
+        ),
       ),
-    );
+  );
   return row;
 };
 
@@ -162,7 +166,7 @@ async function create(
 ): Promise<void> {
   const { organizationId, owner, credentialId } = flow.scope;
   const now = runtime.now();
-  const announce = await runtime.database.transaction(async (tx) => {
+  const announce = await withOrganization(runtime.database, organizationId, async (tx) => {
     const [row] = await tx
       .insert(connection)
       .values({
@@ -197,7 +201,7 @@ async function create(
 /** The connection gets the new credential and keeps its cursor: nothing is read twice. */
 async function relink(runtime: Runtime, flow: ConsentFlow, row: ConnectionRow, grant: Grant): Promise<void> {
   const { organizationId, credentialId } = flow.scope;
-  const announce = await runtime.database.transaction(async (tx) => {
+  const announce = await withOrganization(runtime.database, organizationId, async (tx) => {
     const now = await lockConnection(tx, row);
     if (now === undefined || now.state === "disconnected")
       throw new IntegrationError("conflict", "The connection was ended meanwhile.");
@@ -234,18 +238,20 @@ async function relink(runtime: Runtime, flow: ConsentFlow, row: ConnectionRow, g
 }
 
 async function ownConnection(runtime: Runtime, request: BeginConsent, connectionId: string): Promise<ConnectionRow> {
-  const [row] = await runtime.database.query
-    .select()
-    .from(connection)
-    .where(
-      and(
-        eq(connection.id, connectionId),
-        eq(connection.organizationId, request.organizationId),
-        eq(connection.ownerKind, request.owner.kind),
-        eq(connection.ownerId, request.owner.id),
-        ne(connection.state, "disconnected"),
+  const [row] = await withOrganization(runtime.database, request.organizationId, (tx) =>
+    tx
+      .select()
+      .from(connection)
+      .where(
+        and(
+          eq(connection.id, connectionId),
+          eq(connection.organizationId, request.organizationId),
+          eq(connection.ownerKind, request.owner.kind),
+          eq(connection.ownerId, request.owner.id),
+          ne(connection.state, "disconnected"),
+        ),
       ),
-    );
+  );
   if (row === undefined) throw notFound();
   return row;
 }

@@ -1,4 +1,5 @@
 import { Rejected } from "@tributary/sdk";
+import { acrossOrganizations, withOrganization } from "@tributary/db";
 import { and, eq, lte, sql } from "drizzle-orm";
 import { channel } from "node:diagnostics_channel";
 import { deleteConnectionEvents, countConnectionEvents } from "@tributary/pipeline";
@@ -40,16 +41,18 @@ const receiptOf = async (
   runtime: Runtime,
   row: Pick<ConnectionRow, "id" | "organizationId">,
 ): Promise<ReceiptRow | undefined> => {
-  const [found] = await runtime.database.query
-    .select()
-    .from(receipt)
-    .where(and(eq(receipt.connectionId, row.id), eq(receipt.organizationId, row.organizationId)));
+  const [found] = await withOrganization(runtime.database, row.organizationId, (tx) =>
+    tx
+      .select()
+      .from(receipt)
+      .where(and(eq(receipt.connectionId, row.id), eq(receipt.organizationId, row.organizationId))),
+  );
   return found;
 };
 
 async function end(runtime: Runtime, row: ConnectionRow, deleteEvents: boolean): Promise<ReceiptRow> {
   const { organizationId, id: connectionId } = row;
-  const { made, announce } = await runtime.database.transaction(async (tx) => {
+  const { made, announce } = await withOrganization(runtime.database, organizationId, async (tx) => {
     // The connection first, as every writer does: two orders of locking would wait for each other.
     const locked = await lockConnection(tx, row);
     const [had] = await tx
@@ -134,10 +137,7 @@ async function withdraw(runtime: Runtime, pending: ReceiptRow): Promise<void> {
   const tooLate = runtime.now().getTime() - pending.at.getTime() >= RETRY_FOR_MS;
   if (!confirmed && !tooLate) {
     const nextAttemptAt = new Date(runtime.now().getTime() + RETRY_EVERY_MS);
-    await runtime.database.query
-      .update(receipt)
-      .set({ nextAttemptAt })
-      .where(and(eq(receipt.id, pending.id), eq(receipt.organizationId, organizationId)));
+    await change(runtime, pending, { nextAttemptAt });
     runtime.log.warn(
       { receipt: pending.id, integration },
       "the provider did not confirm a revocation; it is tried again",
@@ -146,18 +146,25 @@ async function withdraw(runtime: Runtime, pending: ReceiptRow): Promise<void> {
   }
   const secretsDeleted = await runtime.vault.forget(scope);
   const revocation = !confirmed ? "given_up" : connector.auth.revocation === undefined ? "unsupported" : "confirmed";
-  await runtime.database.query
-    .update(receipt)
-    .set({ revocation, secretsDeleted, nextAttemptAt: null })
-    .where(and(eq(receipt.id, pending.id), eq(receipt.organizationId, organizationId)));
+  await change(runtime, pending, { revocation, secretsDeleted, nextAttemptAt: null });
 }
+
+const change = (
+  runtime: Runtime,
+  { id, organizationId }: ReceiptRow,
+  to: Partial<Pick<ReceiptRow, "revocation" | "secretsDeleted" | "nextAttemptAt">>,
+) =>
+  withOrganization(runtime.database, organizationId, (tx) =>
+    tx
+      .update(receipt)
+      .set(to)
+      .where(and(eq(receipt.id, id), eq(receipt.organizationId, organizationId))),
+  );
 
 /** Tries again what a provider has not confirmed; also finishes what a killed process left between its two steps. */
 export async function retryRevocations(runtime: Runtime): Promise<void> {
-  const due = await runtime.database.query
-    .select()
-    .from(receipt)
-    .where(lte(receipt.nextAttemptAt, runtime.now()))
-    .limit(20);
+  const due = await acrossOrganizations(runtime.database, "upkeep", (tx) =>
+    tx.select().from(receipt).where(lte(receipt.nextAttemptAt, runtime.now())).limit(20),
+  );
   for (const pending of due) await withdraw(runtime, pending);
 }

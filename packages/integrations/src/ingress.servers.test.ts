@@ -1,6 +1,6 @@
 import { TaskChangedSchema } from "@tributary/contracts";
 import { type Database, migrate, openPglite, openPostgres, run } from "@tributary/db";
-import { type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
+import { asOwner, type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
 import { migrations as pipelineTables } from "@tributary/pipeline";
 import type { Connector, Delivery } from "@tributary/sdk";
 import { createHmac, randomUUID } from "node:crypto";
@@ -56,20 +56,20 @@ describe.each(["pglite", "postgres"] as const)("webhooks, on %s", (engine) => {
   /** A connection at rest: nothing is due for an hour. */
   async function connection(state = "connected"): Promise<string> {
     const account = randomUUID();
-    await run(
-      database.query,
-      `INSERT INTO integrations.connection (id, organization_id, integration, owner_kind, owner_id, account_id,
+    await asOwner(database, (tx) =>
+      run(
+        tx,
+        `INSERT INTO integrations.connection (id, organization_id, integration, owner_kind, owner_id, account_id,
       account_label, api_version, state, backfill_from, due_at) VALUES ($1::text::uuid, 'acme', 'chores', 'user', 'u', $1::text, 'x', 'v1', $2, now(), now() + interval '1 hour')`,
-      [account, state],
+        [account, state],
+      ),
     );
     return account;
   }
   const isDue = async (account: string): Promise<boolean> =>
     (
-      await run(
-        database.query,
-        "SELECT 1 FROM integrations.connection WHERE account_id = $1 AND due_at <= now() AND wake",
-        [account],
+      await asOwner(database, (tx) =>
+        run(tx, "SELECT 1 FROM integrations.connection WHERE account_id = $1 AND due_at <= now() AND wake", [account]),
       )
     ).length > 0;
 
@@ -78,7 +78,9 @@ describe.each(["pglite", "postgres"] as const)("webhooks, on %s", (engine) => {
     const ingress = createIngress(runtime);
     expect(await ingress.receive(request("d1", [one]))).toBe(1);
     expect([await isDue(one), await isDue(other)]).toEqual([true, false]);
-    await run(database.query, "UPDATE integrations.connection SET wake = false, due_at = now() + interval '1 hour'");
+    await asOwner(database, (tx) =>
+      run(tx, "UPDATE integrations.connection SET wake = false, due_at = now() + interval '1 hour'"),
+    );
     expect(await ingress.receive(request("d1", [one]))).toBe(0);
     expect(await isDue(one)).toBe(false);
   });
@@ -86,12 +88,12 @@ describe.each(["pglite", "postgres"] as const)("webhooks, on %s", (engine) => {
   it("takes a burst in groups: every delivery kept once, every answer given", async () => {
     const accounts = await Promise.all(Array.from({ length: 10 }, () => connection()));
     const ingress = createIngress(runtime);
-    const before = (await run(database.query, "SELECT 1 FROM integrations.delivery")).length;
+    const before = (await asOwner(database, (tx) => run(tx, "SELECT 1 FROM integrations.delivery"))).length;
     const answers = await Promise.all(
       Array.from({ length: 400 }, (_, n) => ingress.receive(request(`burst-${n % 200}`, [accounts[n % 10] ?? ""]))),
     );
     expect(answers).toHaveLength(400);
-    expect((await run(database.query, "SELECT 1 FROM integrations.delivery")).length - before).toBe(200);
+    expect((await asOwner(database, (tx) => run(tx, "SELECT 1 FROM integrations.delivery"))).length - before).toBe(200);
     for (const account of accounts) expect(await isDue(account)).toBe(true);
   });
 
@@ -105,7 +107,7 @@ describe.each(["pglite", "postgres"] as const)("webhooks, on %s", (engine) => {
     const account = await connection();
     const genuine = request("forged", [account]);
     const ingress = createIngress(runtime);
-    const before = (await run(database.query, "SELECT 1 FROM integrations.delivery")).length;
+    const before = (await asOwner(database, (tx) => run(tx, "SELECT 1 FROM integrations.delivery"))).length;
     await expect(ingress.receive({ ...genuine, body: Buffer.from('{"accounts":[]}') })).rejects.toMatchObject({
       code: "invalid_signature",
     });
@@ -115,18 +117,15 @@ describe.each(["pglite", "postgres"] as const)("webhooks, on %s", (engine) => {
       code: "malformed_body",
     });
     await expect(ingress.receive({ ...genuine, integration: "unknown" })).rejects.toMatchObject({ code: "not_found" });
-    expect((await run(database.query, "SELECT 1 FROM integrations.delivery")).length).toBe(before);
+    expect((await asOwner(database, (tx) => run(tx, "SELECT 1 FROM integrations.delivery"))).length).toBe(before);
   });
 
   it("asks the sender to come again while the database is away, and goes on afterwards", async () => {
     const account = await connection();
     let away = true;
-    const flaky = {
+    const flaky: Database = {
       ...database,
-      get query() {
-        if (away) throw new Error("connection refused");
-        return database.query;
-      },
+      transaction: (work) => (away ? Promise.reject(new Error("connection refused")) : database.transaction(work)),
     };
     const ingress = createIngress({ ...runtime, database: flaky });
     const refused = await Promise.allSettled([

@@ -1,4 +1,4 @@
-import { run as runSql } from "@tributary/db";
+import { acrossOrganizations, run as runSql } from "@tributary/db";
 import type { Json, Webhook } from "@tributary/sdk";
 import { createHash } from "node:crypto";
 import { IntegrationError, notFound } from "./errors.ts";
@@ -56,9 +56,10 @@ export function createIngress(runtime: Runtime): Ingress {
       waiting = waiting.slice(GROUP_MAX);
       const rows = JSON.stringify(group.map(({ delivery }) => delivery));
       try {
-        const woken = new Map(
-          (await runSql<Woken>(runtime.database.query, ACCEPT, [rows])).map((row) => [nameOf(row), row.woken]),
+        const accepted = await acrossOrganizations(runtime.database, "ingress", (tx) =>
+          runSql<Woken>(tx, ACCEPT, [rows]),
         );
+        const woken = new Map(accepted.map((row) => [nameOf(row), row.woken]));
         for (const { delivery, resolve } of group) resolve(woken.get(nameOf(delivery)) ?? 0);
       } catch (error) {
         for (const { reject } of group) reject(unavailable(error));

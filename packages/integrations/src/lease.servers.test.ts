@@ -1,5 +1,5 @@
 import { type Database, migrate, openPostgres, run } from "@tributary/db";
-import { type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
+import { asOwner, type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
 import { migrations as pipelineTables } from "@tributary/pipeline";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { CLAIM, LEASE_SECONDS } from "./lease.ts";
@@ -11,8 +11,8 @@ beforeAll(async () => {
   server = await startPrivatePostgres();
   database = openPostgres({ url: server.url });
   await migrate(database, [pipelineTables, migrations]);
-  await run(database.query, FILL, [20_000]);
-  await database.query.execute("ANALYZE integrations.connection, integrations.credential");
+  await asOwner(database, (tx) => run(tx, FILL, [20_000]));
+  await asOwner(database, (tx) => tx.execute("ANALYZE integrations.connection, integrations.credential"));
 });
 afterAll(async () => {
   await database.close();
@@ -38,7 +38,7 @@ describe("the plan of the claim", () => {
     ["planned once for any parameters", "force_generic_plan", 500],
     ["for a few", "force_custom_plan", 16],
   ])("reads connections by index alone, %s", async (_which, mode, max) => {
-    const plan = await database.transaction(async (tx) => {
+    const plan = await asOwner(database, async (tx) => {
       await run(tx, "SELECT set_config('plan_cache_mode', $1, true)", [mode]);
       return run<{ "QUERY PLAN": string }>(tx, `EXPLAIN ${CLAIM}`, [max, LEASE_SECONDS]);
     });

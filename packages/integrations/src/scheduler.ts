@@ -1,3 +1,4 @@
+import { acrossOrganizations, type Queryable } from "@tributary/db";
 import { setTimeout as sleep } from "node:timers/promises";
 import { chores } from "./chores.ts";
 import { claimDue, type Lease, releaseAllLeases } from "./lease.ts";
@@ -27,6 +28,8 @@ export function startScheduler(runtime: Runtime, options: SchedulerOptions = {})
   const throttle = createThrottle(() => runtime.now().getTime());
   const shutdown = new AbortController();
   const running = new Set<Promise<void>>();
+  const claiming = <T>(work: (tx: Queryable) => Promise<T>): Promise<T> =>
+    acrossOrganizations(runtime.database, "scheduler", work);
   let wakeUp = (): void => {};
   let nudged = false;
 
@@ -48,13 +51,13 @@ export function startScheduler(runtime: Runtime, options: SchedulerOptions = {})
   const loop = async (): Promise<void> => {
     let failures = 0;
     // What a killed hub was running goes on at once instead of when its lease has run out.
-    if (runtime.database.engine === "pglite") await releaseAllLeases(runtime.database.query);
+    if (runtime.database.engine === "pglite") await claiming(releaseAllLeases);
     while (!shutdown.signal.aborted) {
       nudged = false;
       let claimed = 0;
       try {
         const free = concurrency - running.size;
-        const leases = free > 0 ? await claimDue(runtime.database.query, free) : [];
+        const leases = free > 0 ? await claiming((tx) => claimDue(tx, free)) : [];
         claimed = leases.length;
         for (const lease of leases) start(lease);
         failures = 0;

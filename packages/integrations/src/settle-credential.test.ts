@@ -1,3 +1,4 @@
+import { asOwner } from "@tributary/db/testing";
 import { type Database, migrate, openPglite } from "@tributary/db";
 import { migrations as pipelineTables } from "@tributary/pipeline";
 import type { CredentialScope } from "@tributary/vault";
@@ -32,23 +33,27 @@ describe("what linking left undone", () => {
     const [id, credentialId] = [randomUUID(), randomUUID()];
     const common = { organizationId: "acme", integration: "todoist" };
     const owner = { ownerKind: "user", ownerId: "u", accountId: id, accountLabel: "x" } as const;
-    await database.query
-      .insert(connection)
-      .values({ ...common, ...owner, id, apiVersion: "v1", state: "connected", backfillFrom: new Date(0) });
-    await database.query.insert(credential).values({
-      ...common,
-      id: credentialId,
-      connectionId: id,
-      secretIds: {},
-      grantedScopes: [],
-      meta: { v: "1" },
-      replaces,
-      createdAt,
-    });
+    await asOwner(database, (tx) =>
+      tx
+        .insert(connection)
+        .values({ ...common, ...owner, id, apiVersion: "v1", state: "connected", backfillFrom: new Date(0) }),
+    );
+    await asOwner(database, (tx) =>
+      tx.insert(credential).values({
+        ...common,
+        id: credentialId,
+        connectionId: id,
+        secretIds: {},
+        grantedScopes: [],
+        meta: { v: "1" },
+        replaces,
+        createdAt,
+      }),
+    );
     return { id, credentialId };
   }
   const replacesOf = async (credentialId: string) =>
-    (await database.query.select().from(credential).where(eq(credential.id, credentialId)))[0]?.replaces;
+    (await asOwner(database, (tx) => tx.select().from(credential).where(eq(credential.id, credentialId))))[0]?.replaces;
 
   it("is done later: the new secrets are kept, and those of every credential before are deleted", async () => {
     const before = [randomUUID(), randomUUID()];

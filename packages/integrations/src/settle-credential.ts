@@ -1,3 +1,4 @@
+import { acrossOrganizations, type Queryable, withOrganization } from "@tributary/db";
 import type { CredentialScope } from "@tributary/vault";
 import { and, eq, gt, ne, or, sql } from "drizzle-orm";
 import { credentialScope, type Runtime } from "./runtime.ts";
@@ -12,10 +13,14 @@ export async function settleCredential(runtime: Runtime, scope: CredentialScope)
   const { organizationId, credentialId } = scope;
   await runtime.vault.accept(scope);
   const own = and(eq(credential.id, credentialId), eq(credential.organizationId, organizationId));
-  const [row] = await runtime.database.query.select({ replaces: credential.replaces }).from(credential).where(own);
+  const [row] = await withOrganization(runtime.database, organizationId, (tx) =>
+    tx.select({ replaces: credential.replaces }).from(credential).where(own),
+  );
   if (row === undefined || row.replaces.length === 0) return;
   for (const replaced of row.replaces) await runtime.vault.forget({ ...scope, credentialId: replaced });
-  await runtime.database.query.update(credential).set({ replaces: [] }).where(own);
+  await withOrganization(runtime.database, organizationId, (tx) =>
+    tx.update(credential).set({ replaces: [] }).where(own),
+  );
 }
 
 /**
@@ -25,19 +30,21 @@ export async function settleCredential(runtime: Runtime, scope: CredentialScope)
  */
 export async function settleCredentials(runtime: Runtime, connectionId?: string): Promise<void> {
   const since = new Date(runtime.now().getTime() - 3_600_000);
-  const unsettled = await runtime.database.query
-    .select({ id: credential.id, row: connection })
-    .from(credential)
-    .innerJoin(
-      connection,
-      and(eq(connection.id, credential.connectionId), eq(connection.organizationId, credential.organizationId)),
-    )
-    .where(
-      connectionId === undefined
-        ? or(gt(credential.createdAt, since), ne(credential.replaces, sql`'{}'`))
-        : eq(credential.connectionId, connectionId),
-    )
-    .limit(1000);
+  const find = (tx: Queryable) =>
+    tx
+      .select({ id: credential.id, row: connection })
+      .from(credential)
+      .innerJoin(
+        connection,
+        and(eq(connection.id, credential.connectionId), eq(connection.organizationId, credential.organizationId)),
+      )
+      .where(
+        connectionId === undefined
+          ? or(gt(credential.createdAt, since), ne(credential.replaces, sql`'{}'`))
+          : eq(credential.connectionId, connectionId),
+      )
+      .limit(1000);
+  const unsettled = await acrossOrganizations(runtime.database, "upkeep", find);
   for (const { id, row } of unsettled) {
     const owner = { kind: row.ownerKind, id: row.ownerId };
     await settleCredential(runtime, credentialScope(row.organizationId, row.integration, owner, id));

@@ -1,4 +1,4 @@
-import { type Queryable, run as runSql } from "@tributary/db";
+import { type Queryable, run as runSql, withOrganization } from "@tributary/db";
 import {
   type Connector,
   ConnectorError,
@@ -47,7 +47,7 @@ export async function settleRun(runtime: Runtime, lease: Lease, end: RunEnd): Pr
   const connector = runtime.registry.get(lease.integration);
   let outcome = "lease_lost";
   let announce = (): void => {};
-  await runtime.database.transaction(async (tx) => {
+  await withOrganization(runtime.database, lease.organizationId, async (tx) => {
     const row = await lockUnderLease(tx, lease);
     if (row !== undefined) {
       const verdict = judge(connector, row, end, runtime.random);

@@ -1,3 +1,4 @@
+import { withOrganization } from "@tributary/db";
 import { ConnectorError, type Json, type Signal } from "@tributary/sdk";
 import { and, eq } from "drizzle-orm";
 import { channel } from "node:diagnostics_channel";
@@ -39,7 +40,7 @@ export async function syncRun(
   const lost = new AbortController();
   const signal = AbortSignal.any([shutdown, lost.signal, AbortSignal.timeout(RUN_MS_MAX)]);
   const heartbeat = setInterval(() => {
-    extendLease(runtime.database.query, lease).then(
+    withOrganization(runtime.database, lease.organizationId, (tx) => extendLease(tx, lease)).then(
       (held) => held || lost.abort(new LeaseLost()),
       () => {}, // The database is away: the lease runs out by itself, and the next commit is refused.
     );
@@ -47,9 +48,10 @@ export async function syncRun(
   const total = { events: 0, unchanged: 0 };
   let error: unknown;
   try {
-    await runtime.database.query
-      .insert(runTable)
-      .values({ id: runId, organizationId: lease.organizationId, connectionId: lease.connectionId, purpose: "sync" });
+    const { organizationId, connectionId } = lease;
+    await withOrganization(runtime.database, organizationId, (tx) =>
+      tx.insert(runTable).values({ id: runId, organizationId, connectionId, purpose: "sync" }),
+    );
     steps.publish("run.started");
     await drive(runtime, throttle, lease, { runId, log, signal, total });
   } catch (thrown) {
@@ -130,11 +132,13 @@ async function drive(
 }
 
 async function load(runtime: Runtime, lease: Lease) {
-  const [found] = await runtime.database.query
-    .select({ row: connection, meta: credential.meta })
-    .from(connection)
-    .innerJoin(credential, eq(credential.connectionId, connection.id))
-    .where(and(eq(connection.id, lease.connectionId), eq(connection.organizationId, lease.organizationId)));
+  const [found] = await withOrganization(runtime.database, lease.organizationId, (tx) =>
+    tx
+      .select({ row: connection, meta: credential.meta })
+      .from(connection)
+      .innerJoin(credential, eq(credential.connectionId, connection.id))
+      .where(and(eq(connection.id, lease.connectionId), eq(connection.organizationId, lease.organizationId))),
+  );
   if (found === undefined) throw new LeaseLost();
   const { cursor, backfilling } = found.meta;
   return { row: found.row, cursor, backfill: cursor === undefined || backfilling === true };

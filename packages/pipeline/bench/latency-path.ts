@@ -2,7 +2,7 @@ import { jetstreamManager } from "@nats-io/jetstream";
 import { connect, headers } from "@nats-io/transport-node";
 import { EVENT_STREAM, eventHeaders } from "@tributary/contracts";
 import { type Database, migrate, openPostgres, run } from "@tributary/db";
-import { startPrivatePostgres } from "@tributary/db/testing";
+import { asOwner, startPrivatePostgres } from "@tributary/db/testing";
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
@@ -139,7 +139,7 @@ async function takeTurns(samples: Samples, ours: Road, bare: Road): Promise<void
 }
 
 async function commit(database: Database, handOff: HandOff, batch: EventBatch): Promise<void> {
-  const firstSequence = await database.transaction((tx) => append(tx, batch));
+  const firstSequence = await asOwner(database, (tx) => append(tx, batch));
   handOff.committed(batch, firstSequence);
 }
 
@@ -154,7 +154,7 @@ async function insert(database: Database, { connectionId, organizationId, connec
   if (event === undefined) return;
   const { id, type, subject, objectKey, timeMs, payload } = event;
   const params = [connectionId, organizationId, connector, id, type, subject, objectKey, timeMs, payload];
-  await run(database.query, INSERT, params);
+  await asOwner(database, (tx) => run(tx, INSERT, params));
 }
 
 /** Waits until the event of a batch has come through; gives up after 10 s. */

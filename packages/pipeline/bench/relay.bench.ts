@@ -2,7 +2,7 @@ import { jetstreamManager } from "@nats-io/jetstream";
 import { connect, headers, type NatsConnection } from "@nats-io/transport-node";
 import { EVENT_STREAM, HEADER } from "@tributary/contracts";
 import { type Database, migrate, openPostgres, run } from "@tributary/db";
-import { startPrivatePostgres } from "@tributary/db/testing";
+import { asOwner, startPrivatePostgres } from "@tributary/db/testing";
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { append, createHandOff, ensurePartitions, migrations, startRelay } from "../src/index.ts";
@@ -45,7 +45,7 @@ async function fill(database: Database): Promise<string[]> {
   const connections = Array.from({ length: CONNECTIONS }, () => randomUUID());
   for (const connectionId of connections)
     for (let made = 0; made < EVENTS_EACH; made += 500)
-      await database.transaction((tx) => append(tx, sampleBatch(connectionId, 500, { bytes: BYTES })));
+      await asOwner(database, (tx) => append(tx, sampleBatch(connectionId, 500, { bytes: BYTES })));
   return connections;
 }
 
@@ -98,13 +98,13 @@ async function bare(database: Database, url: string, connections: readonly strin
     let published = 0;
     let marking: Promise<unknown> = Promise.resolve();
     for (const connectionId of connections) {
-      let reading = run<Row>(database.query, READ, [connectionId, 0n]);
+      let reading = asOwner(database, (tx) => run<Row>(tx, READ, [connectionId, 0n]));
       for (let rows = await reading; rows.length > 0; rows = await reading) {
         const last = rows.at(-1)?.sequence ?? 0n;
-        reading = run<Row>(database.query, READ, [connectionId, last]);
+        reading = asOwner(database, (tx) => run<Row>(tx, READ, [connectionId, last]));
         await publish(connectionId, rows);
         await marking;
-        marking = run(database.query, MARK, [connectionId, last]);
+        marking = asOwner(database, (tx) => run(tx, MARK, [connectionId, last]));
         published += rows.length;
       }
     }

@@ -1,4 +1,4 @@
-import { type Database, run } from "@tributary/db";
+import { acrossOrganizations, type Database, run, withOrganization } from "@tributary/db";
 import type { ConsumerKey } from "./positions.ts";
 
 /** A stream serves its consumer as long as it renews. */
@@ -25,33 +25,35 @@ const RELEASE = "UPDATE pipeline.consumer SET holder = NULL WHERE organization_i
 
 /** Makes the consumer when it is new. @returns false while another stream serves it. */
 export async function acquireConsumer(
-  { query }: Database,
+  database: Database,
   { organizationId, consumer }: ConsumerKey,
   types: readonly string[],
   holder: string,
 ): Promise<boolean> {
-  return (await run(query, ACQUIRE, [organizationId, consumer, types, holder])).length > 0;
+  const params = [organizationId, consumer, types, holder];
+  return (await withOrganization(database, organizationId, (tx) => run(tx, ACQUIRE, params))).length > 0;
 }
 
 /** @param alive whether the subscriber showed a sign of life since the last call. @returns false when it was lost. */
 export async function renewConsumer(
-  { query }: Database,
+  database: Database,
   { organizationId, consumer }: ConsumerKey,
   holder: string,
   alive: boolean,
 ): Promise<boolean> {
-  return (await run(query, RENEW, [organizationId, consumer, holder, alive])).length > 0;
+  const params = [organizationId, consumer, holder, alive];
+  return (await withOrganization(database, organizationId, (tx) => run(tx, RENEW, params))).length > 0;
 }
 
 export async function releaseConsumer(
-  { query }: Database,
+  database: Database,
   { organizationId, consumer }: ConsumerKey,
   holder: string,
 ): Promise<void> {
-  await run(query, RELEASE, [organizationId, consumer, holder]);
+  await withOrganization(database, organizationId, (tx) => run(tx, RELEASE, [organizationId, consumer, holder]));
 }
 
 /** After a crash of the only process there is, nobody waits for leases to run out. PGlite only. */
-export async function releaseAllConsumers({ query }: Database): Promise<void> {
-  await run(query, "UPDATE pipeline.consumer SET holder = NULL");
+export async function releaseAllConsumers(database: Database): Promise<void> {
+  await acrossOrganizations(database, "relay", (tx) => run(tx, "UPDATE pipeline.consumer SET holder = NULL"));
 }

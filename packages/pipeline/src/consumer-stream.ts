@@ -1,4 +1,4 @@
-import type { Database } from "@tributary/db";
+import { type Database, type Queryable, withOrganization } from "@tributary/db";
 import type { EventBatch } from "./append.ts";
 import { createBell } from "./bell.ts";
 import type { Wake } from "./hand-off.ts";
@@ -49,6 +49,8 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
   /** Read from memory and not yet given out. */
   const inHand: LedgerEvent[] = [];
   const bell = createBell();
+  const reader = <T>(work: (tx: Queryable) => Promise<T>): Promise<T> =>
+    withOrganization(database, options.organizationId, work, "reader");
   const wanted = (type: string): boolean => types.length === 0 || types.includes(type);
   let outstanding = 0;
   /** Where the walk over all connections stands; undefined when it has ended. */
@@ -76,7 +78,7 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
     const lane = lanes.get(connectionId) ?? (await openLane(connectionId));
     const limit = Math.min(READ_EVENTS, window - outstanding);
     reading = connectionId;
-    const steps = await eventsAfter(database.query, { ...options, connectionId }, lane.read, types, limit);
+    const steps = await reader((tx) => eventsAfter(tx, { ...options, connectionId }, lane.read, types, limit));
     reading = undefined;
     for (const { place, event } of steps) take(lane, place, event);
     if (steps.length === limit) ready.add(connectionId);
@@ -93,7 +95,7 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
   async function openLane(connectionId: string): Promise<Lane> {
     // What was settled a moment ago may be on its way to the database.
     await positions.flush();
-    const [stored] = await readPositions(database.query, options, [connectionId]);
+    const [stored] = await reader((tx) => readPositions(tx, options, [connectionId]));
     const lane = createLane(connectionId, stored);
     lanes.set(connectionId, lane);
     return lane;
@@ -101,7 +103,7 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
 
   async function nextPage(): Promise<void> {
     const started = clock();
-    const page = await unreadConnections(database.query, options, walk ?? FIRST_ID, PAGE);
+    const page = await reader((tx) => unreadConnections(tx, options, walk ?? FIRST_ID, PAGE));
     for (const { connectionId, head } of page) {
       const lane = lanes.get(connectionId);
       if (lane === undefined || lane.read.sequence < head) ready.add(connectionId);
@@ -114,11 +116,8 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
   /** Asks the database for what notifications may have missed. */
   async function look(): Promise<void> {
     const held = [...lanes.values()].filter((lane) => lane.outstanding > 0).slice(0, PAGE);
-    const stored = await readPositions(
-      database.query,
-      options,
-      held.map((lane) => lane.connectionId),
-    );
+    const ids = held.map((lane) => lane.connectionId);
+    const stored = await reader((tx) => readPositions(tx, options, ids));
     for (const position of stored) outstanding -= lanes.get(position.connectionId)?.merge(position) ?? 0;
     if (outstanding < window) await nextPage();
     else lookAt = clock() + LOOK_EVERY_MS;

@@ -1,3 +1,4 @@
+import { asOwner } from "@tributary/db/testing";
 import { randomUUID } from "node:crypto";
 import { type Database, migrate, openPglite, run } from "@tributary/db";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -21,18 +22,14 @@ beforeAll(async () => {
 afterAll(() => database.close());
 
 const write = (...parts: Parameters<typeof sampleBatch>) =>
-  database.transaction((tx) => append(tx, sampleBatch(...parts)));
+  asOwner(database, (tx) => append(tx, sampleBatch(...parts)));
 
 describe("append", () => {
   it("takes sequences from 1 without a gap, each connection for itself", async () => {
     const [a, b] = [randomUUID(), randomUUID()];
     expect([await write(a, 3), await write(b, 1), await write(a, 500), await write(a, 1)]).toEqual([1n, 1n, 4n, 504n]);
-    const steps = await eventsAfter(
-      database.query,
-      { organizationId: "acme", connectionId: a },
-      { sequence: 0n },
-      [],
-      999,
+    const steps = await asOwner(database, (tx) =>
+      eventsAfter(tx, { organizationId: "acme", connectionId: a }, { sequence: 0n }, [], 999),
     );
     expect(steps.map(({ place }) => place.sequence)).toEqual(
       Array.from({ length: 504 }, (_, index) => BigInt(index + 1)),
@@ -42,7 +39,7 @@ describe("append", () => {
   it("gives a sequence back when the producer's transaction fails", async () => {
     const connectionId = randomUUID();
     await write(connectionId, 2);
-    const failing = database.transaction(async (tx) => {
+    const failing = asOwner(database, async (tx) => {
       await append(tx, sampleBatch(connectionId, 5));
       throw new Error("no");
     });
@@ -57,8 +54,8 @@ describe("append", () => {
       backfill: true,
       traceparent: "00-1-2-01",
     };
-    await database.transaction((tx) => append(tx, batch));
-    const events = await lastConnectionEvents(database.query, "acme", connectionId, 10);
+    await asOwner(database, (tx) => append(tx, batch));
+    const events = await asOwner(database, (tx) => lastConnectionEvents(tx, "acme", connectionId, 10));
     const { events: pending, ...shared } = batch;
     expect(events.map((event) => ({ ...event, payload: Buffer.from(event.payload) }))).toEqual(
       pending
@@ -87,12 +84,8 @@ describe("reading", () => {
   it("passes over types that were not asked for, and says where to go on", async () => {
     const connectionId = randomUUID();
     await write(connectionId, 6, { types: ["a.v1.Wanted", "a.v1.Other"] });
-    const steps = await eventsAfter(
-      database.query,
-      { organizationId: "acme", connectionId },
-      { sequence: 1n },
-      ["a.v1.Wanted"],
-      3,
+    const steps = await asOwner(database, (tx) =>
+      eventsAfter(tx, { organizationId: "acme", connectionId }, { sequence: 1n }, ["a.v1.Wanted"], 3),
     );
     expect(steps.map(({ place, event }) => [place.sequence, event?.type])).toEqual([
       [2n, undefined],
@@ -105,35 +98,42 @@ describe("reading", () => {
     const connectionId = randomUUID();
     await write(connectionId, 1);
     expect(
-      await eventsAfter(database.query, { organizationId: "globex", connectionId }, { sequence: 0n }, [], 9),
+      await asOwner(database, (tx) =>
+        eventsAfter(tx, { organizationId: "globex", connectionId }, { sequence: 0n }, [], 9),
+      ),
     ).toEqual([]);
-    expect(await lastConnectionEvents(database.query, "globex", connectionId, 9)).toEqual([]);
-    expect(await countConnectionEvents(database.query, "globex", connectionId)).toBe(0);
-    expect(await deleteConnectionEvents(database.query, "globex", connectionId)).toBe(0);
-    expect(await countConnectionEvents(database.query, "acme", connectionId)).toBe(1);
+    expect(await asOwner(database, (tx) => lastConnectionEvents(tx, "globex", connectionId, 9))).toEqual([]);
+    expect(await asOwner(database, (tx) => countConnectionEvents(tx, "globex", connectionId))).toBe(0);
+    expect(await asOwner(database, (tx) => deleteConnectionEvents(tx, "globex", connectionId))).toBe(0);
+    expect(await asOwner(database, (tx) => countConnectionEvents(tx, "acme", connectionId))).toBe(1);
   });
 
   it("counts the half hours of a day, the present one last", async () => {
     const connectionId = randomUUID();
     await write(connectionId, 3);
-    const strips = await eventStrips(database.query, "acme", [connectionId, randomUUID()], new Date());
+    const strips = await asOwner(database, (tx) => eventStrips(tx, "acme", [connectionId, randomUUID()], new Date()));
     expect([...strips.keys()]).toEqual([connectionId]);
     expect(strips.get(connectionId)).toEqual([...Array<number>(47).fill(0), 3]);
-    const later = await eventStrips(database.query, "acme", [connectionId], new Date(Date.now() + 47 * 1_800_000));
+    const later = await asOwner(database, (tx) =>
+      eventStrips(tx, "acme", [connectionId], new Date(Date.now() + 47 * 1_800_000)),
+    );
     expect(later.get(connectionId)).toEqual([3, ...Array<number>(47).fill(0)]);
   });
 
   it("erases a connection's events and never uses a sequence again", async () => {
     const connectionId = randomUUID();
     await write(connectionId, 4);
-    expect(await deleteConnectionEvents(database.query, "acme", connectionId)).toBe(4);
+    expect(await asOwner(database, (tx) => deleteConnectionEvents(tx, "acme", connectionId))).toBe(4);
     expect(await write(connectionId, 1)).toBe(5n);
   });
 });
 
 describe("partitions", () => {
   const count = async (table: string): Promise<number> =>
-    Number((await run<{ events: bigint }>(database.query, `SELECT count(*) AS events FROM ${table}`))[0]?.events);
+    Number(
+      (await asOwner(database, (tx) => run<{ events: bigint }>(tx, `SELECT count(*) AS events FROM ${table}`)))[0]
+        ?.events,
+    );
 
   it("empties the net into the partition of its day, once", async () => {
     await write(randomUUID(), 5);
@@ -152,7 +152,7 @@ describe("partitions", () => {
     const later = (days: number): Date => new Date(today.getTime() + days * 86_400_000);
     expect(await dropExpiredPartitions(database, later(30))).toEqual([]);
     expect(await dropExpiredPartitions(database, later(31), { keepUnpublished: true })).toEqual([]);
-    await run(database.query, "UPDATE pipeline.position SET published = head");
+    await asOwner(database, (tx) => run(tx, "UPDATE pipeline.position SET published = head"));
     expect(await dropExpiredPartitions(database, later(31), { keepUnpublished: true })).toEqual([
       today.toISOString().slice(0, 10),
     ]);

@@ -1,4 +1,4 @@
-import { type Database, type Queryable, run } from "@tributary/db";
+import { acrossOrganizations, type Database, type Queryable, run } from "@tributary/db";
 
 const DAY_MS = 86_400_000;
 
@@ -21,13 +21,13 @@ export interface RetentionOptions {
  * @returns the days that were made, as YYYY-MM-DD.
  */
 export async function ensurePartitions(database: Database, now: Date): Promise<readonly string[]> {
-  return database.transaction(async (tx) => {
+  return acrossOrganizations(database, "upkeep", async (tx) => {
     await run(tx, LOCK);
     const known = new Set(await partitionDays(tx));
     const caught = await run<{ day: string }>(tx, "SELECT DISTINCT day::text AS day FROM pipeline.event_default");
     const ahead = Array.from({ length: DAYS_AHEAD + 1 }, (_, index) => isoDay(now.getTime() + index * DAY_MS));
     const missing = [...new Set([...caught.map(({ day }) => day), ...ahead])].filter((day) => !known.has(day));
-    for (const day of missing.toSorted()) await makePartition(tx, day);
+    for (const day of missing.toSorted()) await run(tx, "SELECT pipeline.make_partition($1::date)", [day]);
     return missing;
   });
 }
@@ -42,12 +42,12 @@ export async function dropExpiredPartitions(
   { retentionDays = 30, keepUnpublished = false }: RetentionOptions = {},
 ): Promise<readonly string[]> {
   const oldest = isoDay(now.getTime() - retentionDays * DAY_MS);
-  return database.transaction(async (tx) => {
+  return acrossOrganizations(database, "upkeep", async (tx) => {
     await run(tx, LOCK);
     const dropped: string[] = [];
     for (const day of (await partitionDays(tx)).filter((one) => one < oldest)) {
-      if (keepUnpublished && (await run(tx, unpublishedOf(day))).length > 0) break;
-      await run(tx, `DROP TABLE ${partitionName(day)}`);
+      if (keepUnpublished && (await run(tx, UNPUBLISHED_OF_DAY, [day])).length > 0) break;
+      await run(tx, "SELECT pipeline.drop_partition($1::date)", [day]);
       dropped.push(day);
     }
     await run(tx, "DELETE FROM pipeline.event_default WHERE day < $1::date", [oldest]);
@@ -62,10 +62,10 @@ const PARTITIONS = `
 SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 WHERE i.inhparent = 'pipeline.event'::regclass ORDER BY c.relname`;
 
-const unpublishedOf = (day: string): string => `
+const UNPUBLISHED_OF_DAY = `
 SELECT 1 FROM pipeline.position p
 WHERE p.head > p.published AND p.parked_sequence IS NULL AND EXISTS (
-  SELECT 1 FROM ${partitionName(day)} e WHERE e.connection_id = p.connection_id AND e.sequence > p.published)
+  SELECT 1 FROM pipeline.event e WHERE e.day = $1::date AND e.connection_id = p.connection_id AND e.sequence > p.published)
 LIMIT 1`;
 
 async function partitionDays(tx: Queryable): Promise<string[]> {
@@ -75,21 +75,5 @@ async function partitionDays(tx: Queryable): Promise<string[]> {
     return year === undefined ? [] : [`${year}-${month}-${day}`];
   });
 }
-
-/** A partition is refused while the net holds rows of its day: they move first, and nobody sees them twice. */
-async function makePartition(tx: Queryable, day: string): Promise<void> {
-  const name = partitionName(day);
-  await run(tx, "LOCK TABLE pipeline.event_default IN ACCESS EXCLUSIVE MODE");
-  await run(tx, `CREATE TABLE ${name} (LIKE pipeline.event INCLUDING ALL)`);
-  await run(
-    tx,
-    `WITH moved AS (DELETE FROM pipeline.event_default WHERE day = '${day}' RETURNING *) INSERT INTO ${name} SELECT * FROM moved`,
-  );
-  const next = isoDay(Date.parse(day) + DAY_MS);
-  await run(tx, `ALTER TABLE pipeline.event ATTACH PARTITION ${name} FOR VALUES FROM ('${day}') TO ('${next}')`);
-}
-
-/** Only ever given what {@link isoDay} or {@link partitionDays} made. */
-const partitionName = (day: string): string => `pipeline.event_${day.replaceAll("-", "")}`;
 
 const isoDay = (ms: number): string => new Date(ms).toISOString().slice(0, 10);

@@ -1,5 +1,5 @@
 import { type Database, migrate, openPostgres, run } from "@tributary/db";
-import { type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
+import { asOwner, type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { append } from "./append.ts";
@@ -21,20 +21,24 @@ beforeAll(async () => {
   database = openPostgres({ url });
   await migrate(database, [migrations]);
   await ensurePartitions(database, new Date());
-  await run(
-    database.query,
-    `INSERT INTO pipeline.position (connection_id, organization_id, head, day, published)
+  await asOwner(database, (tx) =>
+    run(
+      tx,
+      `INSERT INTO pipeline.position (connection_id, organization_id, head, day, published)
      SELECT gen_random_uuid(), 'org' || n % 100, 1, current_date, CASE WHEN n % 100 = 0 THEN 0 ELSE 1 END
      FROM generate_series(1, 20000) AS n`,
+    ),
   );
-  await run(
-    database.query,
-    `INSERT INTO pipeline.event (day, connection_id, sequence, organization_id, connector, id, type, subject, object_key,
+  await asOwner(database, (tx) =>
+    run(
+      tx,
+      `INSERT INTO pipeline.event (day, connection_id, sequence, organization_id, connector, id, type, subject, object_key,
        time, backfill, traceparent, committed_at, payload)
      SELECT (now() AT TIME ZONE 'UTC')::date, connection_id, 1, organization_id, 'todoist', connection_id::text, 'a.v1.B',
        'evt.v1.a', 'task/1', now(), false, '', now(), '' FROM pipeline.position`,
+    ),
   );
-  await run(database.query, "ANALYZE");
+  await asOwner(database, (tx) => run(tx, "ANALYZE"));
 });
 afterAll(async () => {
   await database.close();
@@ -60,15 +64,17 @@ describe("queries that run for every event", () => {
     ["finds connections to publish", UNPUBLISHED, () => [FIRST]],
     ["finds connections to read", UNREAD_CONNECTIONS, () => ["org1", "billing", FIRST, 500]],
   ])("scan nothing: %s", async (_, text, params) => {
-    const [row] = await run<{ id: string }>(
-      database.query,
-      "SELECT connection_id AS id FROM pipeline.position WHERE organization_id = 'org1' LIMIT 1",
+    const [row] = await asOwner(database, (tx) =>
+      run<{ id: string }>(
+        tx,
+        "SELECT connection_id AS id FROM pipeline.position WHERE organization_id = 'org1' LIMIT 1",
+      ),
     );
     const alone = openPostgres({ url, connectionsMax: 1 });
     const before = await scans(alone);
     // More than five times: then the server may settle for a plan that does not look at the parameters.
     for (let turn = 0; turn < 8; turn++)
-      expect((await run(alone.query, text, params(row?.id ?? ""))).length).toBeGreaterThan(0);
+      expect((await asOwner(alone, (tx) => run(tx, text, params(row?.id ?? "")))).length).toBeGreaterThan(0);
     expect(await scans(alone)).toBe(before);
     await alone.close();
   });
@@ -79,14 +85,14 @@ describe("on PostgreSQL", () => {
     const connectionId = randomUUID();
     const firsts = await Promise.all(
       Array.from({ length: 24 }, (_, index) =>
-        database.transaction((tx) => append(tx, sampleBatch(connectionId, 1 + (index % 3)))).then(Number),
+        asOwner(database, (tx) => append(tx, sampleBatch(connectionId, 1 + (index % 3)))).then(Number),
       ),
     );
     expect(firsts.toSorted((a, b) => a - b)[0]).toBe(1);
-    const rows = await run<{ sequence: bigint }>(
-      database.query,
-      "SELECT sequence FROM pipeline.event WHERE connection_id = $1 ORDER BY sequence",
-      [connectionId],
+    const rows = await asOwner(database, (tx) =>
+      run<{ sequence: bigint }>(tx, "SELECT sequence FROM pipeline.event WHERE connection_id = $1 ORDER BY sequence", [
+        connectionId,
+      ]),
     );
     expect(rows.map(({ sequence }) => Number(sequence))).toEqual(Array.from({ length: 48 }, (_, index) => index + 1));
   });
@@ -113,7 +119,7 @@ describe("on PostgreSQL", () => {
       }
     })();
     const batch = sampleBatch(connectionId, 4, { organizationId });
-    const first = await database.transaction((tx) => append(tx, batch));
+    const first = await asOwner(database, (tx) => append(tx, batch));
     here.committed(batch, first);
     await reading;
     for (const wait of waits.slice(1)) expect(wait).toBeLessThan(700);

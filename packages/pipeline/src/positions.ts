@@ -1,4 +1,4 @@
-import { type Database, type Queryable, run } from "@tributary/db";
+import { acrossOrganizations, type Database, type Queryable, run, withOrganization } from "@tributary/db";
 
 /** Which consumer of which organisation. */
 export interface ConsumerKey {
@@ -73,13 +73,14 @@ export function createPositionWriter(database: Database): PositionWriter {
       const rows = [...pending.values()];
       pending = new Map();
       next = undefined;
-      const writing = run(database.query, WRITE_POSITIONS, [
+      const params = [
         rows.map((row) => row.organizationId),
         rows.map((row) => row.consumer),
         rows.map((row) => row.connectionId),
         // As text: postgres.js takes an array of bigint for a bigint.
         rows.map((row) => String(row.settled)),
-      ]);
+      ];
+      const writing = acrossOrganizations(database, "relay", (tx) => run(tx, WRITE_POSITIONS, params));
       under = writing.catch(() => {});
       await writing;
     })();
@@ -141,7 +142,7 @@ export function settleStored(
   connectionId: string,
   sequence: bigint,
 ): Promise<StoredPosition> {
-  return database.transaction(async (tx) => {
+  return withOrganization(database, organizationId, async (tx) => {
     const [known] = await run<{ types: string[] }>(tx, KNOWN_EVENT, [organizationId, consumer, connectionId, sequence]);
     if (known === undefined) throw new SettlementRefused("unknown_consumer_or_event");
     const [row] = await run<StoredPosition>(tx, LOCK_POSITION, [organizationId, consumer, connectionId]);

@@ -1,4 +1,4 @@
-import { type Database, run } from "@tributary/db";
+import { acrossOrganizations, type Database, run } from "@tributary/db";
 import type { Broker, StreamState } from "./jetstream.ts";
 import type { LedgerEvent } from "./ledger.ts";
 
@@ -39,7 +39,7 @@ WITH leader AS (
   FROM leader, unnest($4::uuid[], $5::bigint[]) AS u (id, sequence)
   WHERE p.connection_id = u.id AND p.published < u.sequence
 ), parked AS (
-  UPDATE pipeline.position p SET parked_sequence = u.sequence, parked_reason = u.reason
+  UPDATE pipeline.position p SET parked_sequence = u.sequence, parked_reason = u.reason, parked_at = now()
   FROM leader, unnest($6::uuid[], $7::bigint[], $8::text[]) AS u (id, sequence, reason)
   WHERE p.connection_id = u.id AND p.connection_id <> ALL ($4::uuid[])
 ), logged AS (
@@ -54,7 +54,7 @@ export async function record(database: Database, leadership: Leadership, progres
   const { published, parked, acked } = progress;
   const both = new Map([...parked].filter(([id]) => published.has(id)));
   const { stream, holder, token } = leadership;
-  const rows = await run(database.query, RECORD, [
+  const params = [
     stream,
     holder,
     token,
@@ -67,58 +67,89 @@ export async function record(database: Database, leadership: Leadership, progres
     acked?.last ?? null,
     acked?.created ?? null,
     JSON.stringify([...(acked?.ranges ?? [])].map(([id, [first, last]]) => [id, String(first), String(last)])),
-  ]);
+  ];
+  const rows = await acrossOrganizations(database, "relay", (tx) => run(tx, RECORD, params));
   if (rows.length === 0) throw new LeadershipLost();
   if (both.size > 0) await record(database, leadership, { published: new Map(), parked: both });
 }
 
 const RANGES_MAX = 10_000;
 
+const TRIM = `
+DELETE FROM pipeline.ack_range WHERE stream = $1 AND last_stream_sequence <= (
+  SELECT last_stream_sequence FROM pipeline.ack_range WHERE stream = $1
+  ORDER BY last_stream_sequence DESC OFFSET ${RANGES_MAX} LIMIT 1)`;
+
 /** Keeps the newest 10,000 ranges of a stream. */
 export async function trimRanges(database: Database, stream: string): Promise<void> {
-  await run(
-    database.query,
-    `DELETE FROM pipeline.ack_range WHERE stream = $1 AND last_stream_sequence <= (
-       SELECT last_stream_sequence FROM pipeline.ack_range WHERE stream = $1
-       ORDER BY last_stream_sequence DESC OFFSET ${RANGES_MAX} LIMIT 1)`,
-    [stream],
-  );
+  await acrossOrganizations(database, "relay", (tx) => run(tx, TRIM, [stream]));
 }
 
 /** What was found out about the stream before publishing. */
 export interface Reconciled {
   readonly state: StreamState;
   /** Why events are published again; undefined when the stream is whole. */
-  readonly repair: "recreated" | "regressed" | undefined;
+  readonly repair: "recreated" | "regressed" | "purged" | undefined;
   /** Messages that the stream held and the database did not know of. */
   readonly found: number;
 }
 
 const NEWEST_RANGE = `
-SELECT last_stream_sequence AS last, stream_created AS created FROM pipeline.ack_range
-WHERE stream = $1 ORDER BY last_stream_sequence DESC LIMIT 1`;
+SELECT last_stream_sequence AS last, stream_created AS created, extract(epoch FROM now() - acked_at) * 1000 AS age_ms
+FROM pipeline.ack_range WHERE stream = $1 ORDER BY last_stream_sequence DESC LIMIT 1`;
+
+interface NewestRange {
+  readonly last: bigint;
+  readonly created: string;
+  readonly age_ms: string;
+}
 
 /**
  * Finds out from the stream itself what was published: the relay before this one may have died between publish and
- * mark, or a window may have gone unanswered. A stream that is not the one that acknowledged, or that ends earlier, lost
- * events: their positions go back, and they are published again from the ledger.
+ * mark, or a window may have gone unanswered. A stream that is not the one that acknowledged, that ends earlier, or whose
+ * beginning is gone before its time, lost events: their positions go back, and they are published again from the ledger.
  */
 export async function reconcile(database: Database, broker: Broker, leadership: Leadership): Promise<Reconciled> {
   const state = await broker.state();
-  const [newest] = await run<{ last: bigint; created: string }>(database.query, NEWEST_RANGE, [leadership.stream]);
-  let known = Number(newest?.last ?? 0n);
-  let repair: Reconciled["repair"];
-  if (newest !== undefined && newest.created !== state.created) {
-    repair = "recreated";
-    await startOver(database, leadership);
-    known = 0;
-  } else if (known > state.lastSequence) {
-    repair = "regressed";
-    known = await goBack(database, leadership, state.lastSequence);
-  }
-  const found = await catchUp(database, broker, leadership, { ...state, known });
+  const [newest] = await acrossOrganizations(database, "relay", (tx) =>
+    run<NewestRange>(tx, NEWEST_RANGE, [leadership.stream]),
+  );
+  const { repair, known } = await repairStream(database, leadership, state, newest);
+  const found = await catchUp(database, broker, leadership, { created: state.created, known });
   return { state, repair, found };
 }
+
+/** @returns up to which stream sequence the database knows what the stream holds. */
+async function repairStream(
+  database: Database,
+  leadership: Leadership,
+  state: StreamState,
+  newest: NewestRange | undefined,
+): Promise<{ readonly repair: Reconciled["repair"]; readonly known: number }> {
+  if (newest === undefined) return { repair: undefined, known: 0 };
+  if (newest.created !== state.created) {
+    await startOver(database, leadership);
+    return { repair: "recreated", known: 0 };
+  }
+  const known = Number(newest.last);
+  if (known > state.lastSequence) {
+    const kept = await goBack(database, leadership, state.lastSequence);
+    // It ends before everything that is remembered of it: its content tells what is left.
+    if (kept === undefined) await startOver(database, leadership);
+    return { repair: "regressed", known: kept ?? 0 };
+  }
+  const inTime = state.keptMs === 0 || Number(newest.age_ms) < state.keptMs * IN_TIME;
+  if (state.drops || !inTime) return { repair: undefined, known };
+  if (state.firstSequence > known) {
+    await startOver(database, leadership);
+    return { repair: "purged", known };
+  }
+  const lost = await goBackBefore(database, leadership, state);
+  return { repair: lost ? "purged" : undefined, known };
+}
+
+/** Messages younger than this part of the stream's retention cannot have left by age. */
+const IN_TIME = 0.9;
 
 const CATCH_UP_MESSAGES = 1_000;
 
@@ -126,7 +157,7 @@ async function catchUp(
   database: Database,
   broker: Broker,
   leadership: Leadership,
-  { known, created }: StreamState & { readonly known: number },
+  { known, created }: { readonly known: number; readonly created: string },
 ): Promise<number> {
   let found = 0;
   let page = createTally(created);
@@ -171,7 +202,7 @@ const LEADER = "SELECT 1 FROM pipeline.relay_leader WHERE stream = $1 AND holder
 
 /** Of a stream made anew nothing is known to be there: everything that is retained is published again. */
 function startOver(database: Database, { stream, holder, token }: Leadership): Promise<void> {
-  return database.transaction(async (tx) => {
+  return acrossOrganizations(database, "relay", async (tx) => {
     if ((await run(tx, LEADER, [stream, holder, token])).length === 0) throw new LeadershipLost();
     await run(tx, "UPDATE pipeline.position SET published = 0 WHERE published > 0");
     await run(tx, "DELETE FROM pipeline.ack_range WHERE stream = $1", [stream]);
@@ -187,12 +218,46 @@ WITH lost AS (
 )
 UPDATE pipeline.position p SET published = least(p.published, b.sequence) FROM before b WHERE p.connection_id = b.id`;
 
-/** @returns the last stream sequence that is still known to be there. */
-function goBack(database: Database, { stream, holder, token }: Leadership, lastSequence: number): Promise<number> {
-  return database.transaction(async (tx) => {
+/** @returns the last stream sequence that is still known to be there; undefined when the memory does not reach so far. */
+function goBack(
+  database: Database,
+  { stream, holder, token }: Leadership,
+  lastSequence: number,
+): Promise<number | undefined> {
+  return acrossOrganizations(database, "relay", async (tx) => {
     if ((await run(tx, LEADER, [stream, holder, token])).length === 0) throw new LeadershipLost();
     await run(tx, LOST, [stream, lastSequence]);
-    const [newest] = await run<{ last: bigint }>(tx, NEWEST_RANGE, [stream]);
-    return Number(newest?.last ?? 0n);
+    const [newest] = await run<NewestRange>(tx, NEWEST_RANGE, [stream]);
+    return newest === undefined ? undefined : Number(newest.last);
+  });
+}
+
+const LOST_BEFORE = `
+WITH lost AS (
+  DELETE FROM pipeline.ack_range
+  WHERE stream = $1 AND last_stream_sequence < $2
+    AND ($3::float8 = 0 OR acked_at > now() - make_interval(secs => $3::float8 / 1000))
+  RETURNING ranges
+), before AS (
+  SELECT (r ->> 0)::uuid AS id, min((r ->> 1)::bigint) - 1 AS sequence
+  FROM lost, jsonb_array_elements(ranges) AS r GROUP BY 1
+), back AS (
+  UPDATE pipeline.position p SET published = b.sequence FROM before b
+  WHERE p.connection_id = b.id AND p.published > b.sequence
+)
+SELECT 1 FROM lost LIMIT 1`;
+
+/**
+ * Only windows of which nothing is left count: erasing a connection's messages may move the stream's beginning as well,
+ * and of an erased connection the ledger has nothing to publish again. @returns whether there were any.
+ */
+function goBackBefore(
+  database: Database,
+  { stream, holder, token }: Leadership,
+  { firstSequence, keptMs }: StreamState,
+): Promise<boolean> {
+  return acrossOrganizations(database, "relay", async (tx) => {
+    if ((await run(tx, LEADER, [stream, holder, token])).length === 0) throw new LeadershipLost();
+    return (await run(tx, LOST_BEFORE, [stream, firstSequence, keptMs * IN_TIME])).length > 0;
   });
 }

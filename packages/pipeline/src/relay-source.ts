@@ -1,4 +1,4 @@
-import { type Database, run } from "@tributary/db";
+import { acrossOrganizations, type Database, type Queryable, run } from "@tributary/db";
 import type { EventBatch } from "./append.ts";
 import { connectionsAfter, type LedgerEvent } from "./ledger.ts";
 
@@ -46,11 +46,16 @@ const POSITIONS = `
 SELECT connection_id AS id, published, parked_sequence IS NOT NULL AS parked
 FROM pipeline.position WHERE connection_id = ANY ($1::uuid[])`;
 
-export function createRelaySource(database: Database): RelaySource {
+/** @param isHeld whether a connection is set aside for now; it is found again by looking, when it no longer is. */
+export function createRelaySource(
+  database: Database,
+  isHeld: (connectionId: string) => boolean = () => false,
+): RelaySource {
   const lanes = new Map<string, Lane>();
   const memory: { readonly batch: EventBatch; readonly firstSequence: bigint }[] = [];
   /** To be read from the ledger, with the head that is known, if any. */
   const behind = new Map<string, bigint | undefined>();
+  const asRelay = <T>(work: (tx: Queryable) => Promise<T>): Promise<T> => acrossOrganizations(database, "relay", work);
   let memoryEvents = 0;
   let walk: string | undefined = FIRST_ID;
 
@@ -73,7 +78,7 @@ export function createRelaySource(database: Database): RelaySource {
       memoryEvents -= batch.events.length;
       const lane = lanes.get(connectionId);
       const last = firstSequence + BigInt(batch.events.length - 1);
-      if (lane?.parked === true || (lane !== undefined && last <= lane.sequence)) continue;
+      if (lane?.parked === true || isHeld(connectionId) || (lane !== undefined && last <= lane.sequence)) continue;
       if (lane === undefined || lane.sequence !== firstSequence - 1n || behind.has(connectionId)) {
         fallBehind(connectionId);
         continue;
@@ -90,7 +95,9 @@ export function createRelaySource(database: Database): RelaySource {
   async function openLanes(connectionIds: readonly string[]): Promise<void> {
     const unknown = [...new Set(connectionIds)].filter((id) => !lanes.has(id));
     if (unknown.length === 0) return;
-    const rows = await run<{ id: string; published: bigint; parked: boolean }>(database.query, POSITIONS, [unknown]);
+    const rows = await asRelay((tx) =>
+      run<{ id: string; published: bigint; parked: boolean }>(tx, POSITIONS, [unknown]),
+    );
     for (const { id, published, parked } of rows) lanes.set(id, { sequence: published, parked });
     if (lanes.size > LANES_MAX) forget();
   }
@@ -115,11 +122,13 @@ export function createRelaySource(database: Database): RelaySource {
   }
 
   async function nextPage(): Promise<void> {
-    const rows = await run<{ id: string; published: bigint; head: bigint }>(database.query, UNPUBLISHED, [walk]);
+    const rows = await asRelay((tx) => run<{ id: string; published: bigint; head: bigint }>(tx, UNPUBLISHED, [walk]));
     for (const { id, published, head } of rows) {
-      const lane = lanes.get(id) ?? { sequence: published, parked: false };
+      const known = lanes.get(id);
+      // The database is asked for connections that are not parked: this one may have been a moment ago.
+      const lane = known === undefined || known.parked ? { sequence: published, parked: false } : known;
       lanes.set(id, lane);
-      if (!lane.parked && head > lane.sequence) behind.set(id, head);
+      if (head > lane.sequence && !isHeld(id)) behind.set(id, head);
     }
     walk = rows.length < PAGE ? undefined : rows.at(-1)?.id;
   }
@@ -135,11 +144,11 @@ export function createRelaySource(database: Database): RelaySource {
     }));
     // Before reading: what is announced while it reads is read again.
     for (const [id] of turn) behind.delete(id);
-    const read = await connectionsAfter(database.query, places, limit);
+    const read = await asRelay((tx) => connectionsAfter(tx, places, limit));
     for (const [id, head] of turn) {
       const lane = lanes.get(id);
       const steps = read.get(id) ?? [];
-      if (lane === undefined || lane.parked) continue;
+      if (lane === undefined || lane.parked || isHeld(id)) continue;
       const last = steps.at(-1);
       if (last === undefined) {
         // Erased or past the retention: there is nothing to publish up to the head that was known before reading.

@@ -2,7 +2,7 @@ import { connect, type NatsConnection } from "@nats-io/transport-node";
 import { jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { EVENT_STREAM, parseEventHeaders } from "@tributary/contracts";
 import { type Database, migrate, openPostgres, run } from "@tributary/db";
-import { type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
+import { asOwner, type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -46,7 +46,7 @@ function relay(options: Partial<RelayOptions> = {}): Relay {
 
 async function write(connectionId: string, count: number, options: { announce?: boolean; bytes?: number } = {}) {
   const batch = sampleBatch(connectionId, count, options);
-  const first = await database.transaction((tx) => append(tx, batch));
+  const first = await asOwner(database, (tx) => append(tx, batch));
   if (options.announce !== false) handOff.committed(batch, first);
 }
 
@@ -59,8 +59,11 @@ async function until(what: string, condition: () => boolean | Promise<boolean>, 
 }
 
 const unpublished = async (): Promise<number> =>
-  (await run(database.query, "SELECT 1 FROM pipeline.position WHERE head > published AND parked_sequence IS NULL"))
-    .length;
+  (
+    await asOwner(database, (tx) =>
+      run(tx, "SELECT 1 FROM pipeline.position WHERE head > published AND parked_sequence IS NULL"),
+    )
+  ).length;
 const drained = () => until("everything is published", async () => (await unpublished()) === 0);
 
 /** Every message of the stream, by connection. */
@@ -160,10 +163,10 @@ describe("the relay", () => {
     await drained();
     expect(second.status().published).toBe(0);
     // A process that died renews nothing and resigns nothing.
-    await run(
-      database.query,
-      "UPDATE pipeline.relay_leader SET holder = $1, token = token + 1, until = now() + interval '4 seconds'",
-      [randomUUID()],
+    await asOwner(database, (tx) =>
+      run(tx, "UPDATE pipeline.relay_leader SET holder = $1, token = token + 1, until = now() + interval '4 seconds'", [
+        randomUUID(),
+      ]),
     );
     const since = performance.now();
     await write(connectionId, 50);
@@ -197,9 +200,11 @@ describe("the relay", () => {
     const all = await streamed();
     expect(all.get(poisoned)).toEqual(upTo(3));
     expect(all.get(healthy)).toEqual(upTo(400));
-    const parked = await run(
-      database.query,
-      "SELECT connection_id, parked_sequence, parked_reason FROM pipeline.position WHERE parked_sequence IS NOT NULL",
+    const parked = await asOwner(database, (tx) =>
+      run(
+        tx,
+        "SELECT connection_id, parked_sequence, parked_reason FROM pipeline.position WHERE parked_sequence IS NOT NULL",
+      ),
     );
     expect(parked).toEqual([{ connection_id: poisoned, parked_sequence: 4n, parked_reason: "message_too_large" }]);
   });

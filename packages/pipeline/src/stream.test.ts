@@ -1,3 +1,4 @@
+import { asOwner } from "@tributary/db/testing";
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Database, migrate, openPglite, run } from "@tributary/db";
@@ -32,7 +33,7 @@ afterEach(async () => {
 
 async function write(connectionId: string, count: number, types?: readonly string[]): Promise<void> {
   const batch = sampleBatch(connectionId, count, { organizationId, ...(types === undefined ? {} : { types }) });
-  const first = await database.transaction((tx) => append(tx, batch));
+  const first = await asOwner(database, (tx) => append(tx, batch));
   handOff.committed(batch, first);
 }
 
@@ -133,10 +134,10 @@ describe("a stream", () => {
     await sleep(30);
     await reader.close();
     expect(sequences(reader.got)).toEqual([...upTo(200).map((n) => n * 3), 602]);
-    const [row] = await run<{ settled: bigint }>(
-      database.query,
-      "SELECT settled FROM pipeline.consumer_position WHERE organization_id = $1",
-      [organizationId],
+    const [row] = await asOwner(database, (tx) =>
+      run<{ settled: bigint }>(tx, "SELECT settled FROM pipeline.consumer_position WHERE organization_id = $1", [
+        organizationId,
+      ]),
     );
     expect(row?.settled).toBe(602n);
   });
@@ -145,7 +146,7 @@ describe("a stream", () => {
     const reader = read();
     await sleep(50);
     const a = randomUUID();
-    await database.transaction((tx) => append(tx, sampleBatch(a, 2, { organizationId })));
+    await asOwner(database, (tx) => append(tx, sampleBatch(a, 2, { organizationId })));
     await reader.until(2);
     await reader.close();
     expect(sequences(reader.got)).toEqual([1, 2]);
@@ -191,7 +192,7 @@ describe("a stream", () => {
   it("passes over what was erased", async () => {
     const a = randomUUID();
     await write(a, 5);
-    await deleteConnectionEvents(database.query, organizationId, a);
+    await asOwner(database, (tx) => deleteConnectionEvents(tx, organizationId, a));
     await write(a, 1);
     const reader = read();
     await reader.until(1);
@@ -211,10 +212,10 @@ describe("settling", () => {
     await reader.until(2);
     await reader.close();
     expect(sequences(reader.got)).toEqual([1, 2]);
-    const letters = await run(
-      database.query,
-      "SELECT connection_id, sequence, event_id, reason FROM pipeline.dead_letter WHERE organization_id = $1",
-      [organizationId],
+    const letters = await asOwner(database, (tx) =>
+      run(tx, "SELECT connection_id, sequence, event_id, reason FROM pipeline.dead_letter WHERE organization_id = $1", [
+        organizationId,
+      ]),
     );
     expect(letters).toEqual([{ connection_id: a, sequence: 1n, event_id: reader.got[0]?.id, reason: "why" }]);
   });

@@ -1,4 +1,4 @@
-import { type Database, run } from "@tributary/db";
+import { type Database, run, withOrganization } from "@tributary/db";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
   acquireConsumer,
@@ -190,7 +190,8 @@ FROM pipeline.event e JOIN pipeline.consumer c ON c.organization_id = e.organiza
 WHERE e.organization_id = $1 AND e.connection_id = $3 AND e.sequence = $4
 ON CONFLICT DO NOTHING`;
 
-async function keepDeadLetter({ query }: Database, letter: Settlement): Promise<void> {
+async function keepDeadLetter(database: Database, letter: Settlement): Promise<void> {
   const { organizationId, consumer, connectionId, sequence, reason = "" } = letter;
-  await run(query, KEEP_DEAD_LETTER, [organizationId, consumer, connectionId, sequence, reason.slice(0, 500)]);
+  const params = [organizationId, consumer, connectionId, sequence, reason.slice(0, 500)];
+  await withOrganization(database, organizationId, (tx) => run(tx, KEEP_DEAD_LETTER, params));
 }

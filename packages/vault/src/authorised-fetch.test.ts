@@ -1,3 +1,4 @@
+import { asOwner } from "@tributary/db/testing";
 import { gzipSync } from "node:zlib";
 import { type Database, openPglite, run } from "@tributary/db";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -21,8 +22,8 @@ afterAll(async () => {
   await database.close();
 });
 beforeEach(async () => {
-  await run(database.query, "DELETE FROM vault.credential_grant");
-  await run(database.query, "DELETE FROM vault.access_log");
+  await asOwner(database, (tx) => run(tx, "DELETE FROM vault.credential_grant"));
+  await asOwner(database, (tx) => run(tx, "DELETE FROM vault.access_log"));
   provider.routes.clear();
   provider.tokenFaults.length = 0;
   provider.revocationFaults.length = 0;
@@ -34,7 +35,7 @@ beforeEach(async () => {
 });
 
 const open = (change = {}) => vault.open(SCOPE, harness.use(change));
-const audited = async () => (await run(database.query, "SELECT * FROM vault.access_log")).length;
+const audited = async () => (await asOwner(database, (tx) => run(tx, "SELECT * FROM vault.access_log"))).length;
 const newest = (kind: string) => provider.issued.findLast((token) => token.startsWith(`canary-${kind}`)) ?? "";
 
 describe("a request", () => {
@@ -72,7 +73,7 @@ describe("a request", () => {
   });
 
   it("inside a transaction is a programmer's error", async () => {
-    await expect(database.transaction(() => open().fetch(ME))).rejects.toThrow("inside a database transaction");
+    await expect(asOwner(database, () => open().fetch(ME))).rejects.toThrow("inside a database transaction");
   });
 
   it("of a credential that is gone, or somebody else's, is refused", async () => {
@@ -94,7 +95,7 @@ describe("a request", () => {
   });
 
   it("of a row that was moved to another owner in the database does not open", async () => {
-    await run(database.query, "UPDATE vault.credential_grant SET owner_id = 'user-2'");
+    await asOwner(database, (tx) => run(tx, "UPDATE vault.credential_grant SET owner_id = 'user-2'"));
     const scope = { ...SCOPE, owner: { kind: "user", id: "user-2" } as const };
     await expect(vault.open(scope, harness.use()).fetch(ME)).rejects.toMatchObject({
       code: "credential_integrity_error",
@@ -107,13 +108,13 @@ describe("a session", () => {
   it("keeps a data key for a minute, and no longer once the subject's key was destroyed", async () => {
     const session = open();
     await session.fetch(ME);
-    await run(database.query, "CREATE TABLE kept AS TABLE vault.subject_key");
-    await run(database.query, "DELETE FROM vault.subject_key");
+    await asOwner(database, (tx) => run(tx, "CREATE TABLE kept AS TABLE vault.subject_key"));
+    await asOwner(database, (tx) => run(tx, "DELETE FROM vault.subject_key"));
     harness.clock.now = new Date("2026-11-21T10:00:59Z");
     expect((await session.fetch(ME)).status).toBe(200);
     harness.clock.now = new Date("2026-11-21T10:01:00Z");
     await expect(session.fetch(ME)).rejects.toMatchObject({ code: "credential_integrity_error" });
-    await run(database.query, "INSERT INTO vault.subject_key SELECT * FROM kept");
+    await asOwner(database, (tx) => run(tx, "INSERT INTO vault.subject_key SELECT * FROM kept"));
     expect((await session.fetch(ME)).status).toBe(200);
   });
 });
@@ -124,15 +125,17 @@ describe("the audit", () => {
     await Promise.all([session.fetch(ME), session.fetch(ME)]);
     await session.fetch(ME);
     expect(
-      await run(database.query, "SELECT organization_id, credential_id, purpose, correlation_id FROM vault.access_log"),
+      await asOwner(database, (tx) =>
+        run(tx, "SELECT organization_id, credential_id, purpose, correlation_id FROM vault.access_log"),
+      ),
     ).toEqual([{ organization_id: "acme", credential_id: "credential-1", purpose: "action", correlation_id: "run-7" }]);
   });
 
   it("that cannot be written stops the request, and is tried again by the next", async () => {
     const session = open();
-    await run(database.query, "ALTER TABLE vault.access_log RENAME TO away");
+    await asOwner(database, (tx) => run(tx, "ALTER TABLE vault.access_log RENAME TO away"));
     await expect(session.fetch(ME)).rejects.toMatchObject({ code: "audit_unavailable" });
-    await run(database.query, "ALTER TABLE vault.away RENAME TO access_log");
+    await asOwner(database, (tx) => run(tx, "ALTER TABLE vault.away RENAME TO access_log"));
     expect(provider.apiRequests).toHaveLength(0);
     expect((await session.fetch(ME)).status).toBe(200);
     expect(await audited()).toBe(1);

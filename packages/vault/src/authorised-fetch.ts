@@ -3,14 +3,12 @@ import type { Attach, RequestOptions } from "@tributary/sdk";
 import { VaultError } from "./errors.ts";
 import { dataKeyOf, plaintextOf, readGrant, readSecret, type StoredGrant } from "./grants.ts";
 import { assertHttpsUrl, onOrigin, type OutboundResponse } from "./outbound.ts";
-import type { VaultParts } from "./parts.ts";
+import { inOrganization, type VaultParts } from "./parts.ts";
 import { renew } from "./refresh.ts";
 import { revokeConsent } from "./revoke.ts";
 import { accessLog } from "./schema.ts";
-import { wipe } from "./seal.ts";
 import type { CredentialScope, CredentialSession, CredentialUse } from "./vault.ts";
 
-const DATA_KEY_MS = 60_000;
 const REDIRECTS_MAX = 3;
 const DEFAULT_ATTACH: Attach = { in: "header", name: "authorization", secret: "access_token", template: "Bearer {}" };
 
@@ -21,7 +19,7 @@ const DEFAULT_ATTACH: Attach = { in: "header", name: "authorization", secret: "a
  */
 export function openSession(parts: VaultParts, scope: CredentialScope, use: CredentialUse): CredentialSession {
   const audit = auditOnce(parts, scope, use);
-  const keys = dataKeys(parts);
+  const keys = parts.dataKeys.session(scope);
   const attach = use.spec.attach ?? DEFAULT_ATTACH;
 
   async function openToken(grant: StoredGrant): Promise<string> {
@@ -83,48 +81,23 @@ function auditOnce(parts: VaultParts, scope: CredentialScope, use: CredentialUse
   let written: Promise<void> | undefined;
   const write = async (): Promise<void> => {
     try {
-      await parts.database.query.insert(accessLog).values({
-        organizationId: scope.organizationId,
-        integration: scope.integration,
-        ownerKind: scope.owner.kind,
-        ownerId: scope.owner.id,
-        credentialId: scope.credentialId,
-        purpose: use.purpose,
-        correlationId: use.correlationId,
-      });
+      await inOrganization(parts, scope, (tx) =>
+        tx.insert(accessLog).values({
+          organizationId: scope.organizationId,
+          integration: scope.integration,
+          ownerKind: scope.owner.kind,
+          ownerId: scope.owner.id,
+          credentialId: scope.credentialId,
+          purpose: use.purpose,
+          correlationId: use.correlationId,
+        }),
+      );
     } catch {
       written = undefined;
       throw new VaultError("audit_unavailable", "the access could not be recorded, so nothing was opened");
     }
   };
   return () => (written ??= write());
-}
-
-/**
- * Data keys of one session, each for at most 60 s. The row is read for every request all the same, so a credential that
- * was renewed or deleted is noticed at once; the keys save only the opening of the sealed box.
- */
-function dataKeys(parts: VaultParts) {
-  const kept = new Map<string, { readonly key: Uint8Array; readonly until: number }>();
-  const drop = (name: string): void => {
-    const found = kept.get(name);
-    kept.delete(name);
-    if (found !== undefined) wipe(found.key);
-  };
-  return {
-    /** `work` is synchronous: a key cannot be wiped while it is in use. */
-    async use<T>(name: string, open: () => Promise<Uint8Array>, work: (key: Uint8Array) => T): Promise<T> {
-      const found = kept.get(name);
-      if (found !== undefined && found.until > parts.now().getTime()) return work(found.key);
-      drop(name);
-      const key = await open();
-      for (const other of kept.keys()) drop(other);
-      kept.set(name, { key, until: parts.now().getTime() + DATA_KEY_MS });
-      // A session that nobody uses any more must not keep its key until it is collected.
-      setTimeout(() => (kept.get(name)?.key === key ? drop(name) : wipe(key)), DATA_KEY_MS).unref();
-      return work(key);
-    },
-  };
 }
 
 /** @throws VaultError url_not_allowed. The list is of hosts as the connector names them, before any mapping. */

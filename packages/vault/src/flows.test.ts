@@ -1,3 +1,4 @@
+import { asOwner } from "@tributary/db/testing";
 import { type Database, openPglite, run } from "@tributary/db";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { ConsentCallback, ConsentRequest } from "./vault.ts";
@@ -22,8 +23,8 @@ beforeEach(async () => {
   provider.tokenFaults.length = 0;
   Object.assign(provider.settings, { scope: undefined, expiresIn: 3600 });
   harness.clock.now = new Date("2026-11-21T10:00:00Z");
-  await run(database.query, "DELETE FROM vault.credential_grant");
-  await run(database.query, "DELETE FROM vault.flow");
+  await asOwner(database, (tx) => run(tx, "DELETE FROM vault.credential_grant"));
+  await asOwner(database, (tx) => run(tx, "DELETE FROM vault.flow"));
 });
 
 async function begun(change: Partial<ConsentRequest> = {}, query: Record<string, string> = {}) {
@@ -188,7 +189,7 @@ describe("a callback", () => {
   ];
   it.each(edits)("of a flow that was edited in the database (%s) is refused", async (edit) => {
     const { callback } = await begun();
-    await run(database.query, `UPDATE vault.flow SET ${edit}`);
+    await asOwner(database, (tx) => run(tx, `UPDATE vault.flow SET ${edit}`));
     await expect(harness.vault.takeFlow(callback)).rejects.toMatchObject({ code: "oauth_state_invalid" });
   });
 });
@@ -268,7 +269,9 @@ describe("housekeeping", () => {
     harness.clock.now = new Date("2026-11-21T11:00:01Z");
     await harness.vault.sweep();
     expect(await harness.vault.describe(SCOPE)).toBeUndefined();
-    expect(await run(database.query, "SELECT 1 FROM vault.flow UNION ALL SELECT 1 FROM vault.secret")).toEqual([]);
+    expect(
+      await asOwner(database, (tx) => run(tx, "SELECT 1 FROM vault.flow UNION ALL SELECT 1 FROM vault.secret")),
+    ).toEqual([]);
   });
 
   it("keeps what was accepted, and forgets it once", async () => {

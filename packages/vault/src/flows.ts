@@ -1,9 +1,10 @@
 import { hash } from "node:crypto";
+import { acrossOrganizations } from "@tributary/db";
 import { eq } from "drizzle-orm";
 import type { OAuth2Spec } from "@tributary/sdk";
 import { VaultError } from "./errors.ts";
 import { authorizationUrl, newState, newVerifier, safeCode } from "./oauth.ts";
-import { partyOf, type VaultParts } from "./parts.ts";
+import { inOrganization, partyOf, type VaultParts } from "./parts.ts";
 import { flow } from "./schema.ts";
 import { contextBytes, unwrap, wipe, wrap } from "./seal.ts";
 import type { ConsentCallback, ConsentFlow, ConsentRequest } from "./vault.ts";
@@ -47,7 +48,7 @@ export async function beginFlow(
     expiresAt: new Date(parts.now().getTime() + FLOW_MS),
   };
   const { nonce, wrapped } = wrap(Buffer.from(verifier), flowContext(bound), parts.ring.key(kekId));
-  await parts.database.query.insert(flow).values({ ...bound, nonce, verifier: wrapped });
+  await inOrganization(parts, scope, (tx) => tx.insert(flow).values({ ...bound, nonce, verifier: wrapped }));
   const authorization = { state, scopes: request.scopes, parameters: request.parameters ?? {} };
   const url = parts.outbound.mapUrl(await authorizationUrl(party, authorization, verifier));
   return { url: url.href, flowId: bound.id, expiresAt: bound.expiresAt };
@@ -86,10 +87,12 @@ export async function takeFlow(
 
 /** Across organisations on purpose: a state that comes back to the wrong one is used up as well. */
 async function consume(parts: VaultParts, state: string): Promise<FlowRow | undefined> {
-  const [taken] = await parts.database.query
-    .delete(flow)
-    .where(eq(flow.stateHash, hashOf(state)))
-    .returning();
+  const [taken] = await acrossOrganizations(parts.database, "keeper", (tx) =>
+    tx
+      .delete(flow)
+      .where(eq(flow.stateHash, hashOf(state)))
+      .returning(),
+  );
   return taken;
 }
 

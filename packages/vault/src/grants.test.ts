@@ -1,9 +1,11 @@
+import { asOwner } from "@tributary/db/testing";
 import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Database, migrate, openPglite, run } from "@tributary/db";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createDataKeys } from "./data-keys.ts";
 import {
   dataKeyOf,
   openOnce,
@@ -36,6 +38,7 @@ beforeAll(async () => {
     now: () => new Date("2026-11-21T10:00:00Z"),
     randomUUID,
     renewals: new Map(),
+    dataKeys: createDataKeys(() => new Date()),
   };
 });
 afterAll(async () => {
@@ -148,16 +151,20 @@ describe("a sealed row", () => {
       credentialId: "rollback",
     };
     await write(scope, "old");
-    const [old] = await run<{ ciphertext: Uint8Array; nonce: Uint8Array; sealed: Uint8Array }>(
-      database.query,
-      "SELECT ciphertext, nonce, sealed FROM vault.secret WHERE credential_id = 'rollback' AND field = 'access_token'",
+    const [old] = await asOwner(database, (tx) =>
+      run<{ ciphertext: Uint8Array; nonce: Uint8Array; sealed: Uint8Array }>(
+        tx,
+        "SELECT ciphertext, nonce, sealed FROM vault.secret WHERE credential_id = 'rollback' AND field = 'access_token'",
+      ),
     );
     await write(scope, "new");
     expect(await openOnce(parts, scope, "access_token", 2)).toBe("canary-at-new");
-    await run(
-      database.query,
-      "UPDATE vault.secret SET ciphertext = $1, nonce = $2, sealed = $3 WHERE credential_id = 'rollback' AND field = 'access_token'",
-      [old?.ciphertext, old?.nonce, old?.sealed],
+    await asOwner(database, (tx) =>
+      run(
+        tx,
+        "UPDATE vault.secret SET ciphertext = $1, nonce = $2, sealed = $3 WHERE credential_id = 'rollback' AND field = 'access_token'",
+        [old?.ciphertext, old?.nonce, old?.sealed],
+      ),
     );
     await expect(openOnce(parts, scope, "access_token", 2)).rejects.toMatchObject({
       code: "credential_integrity_error",
@@ -209,36 +216,42 @@ describe("a subject's key", () => {
     const scope = subject("many");
     await Promise.all(["a", "b", "c"].map((credentialId) => write({ ...scope, credentialId }, credentialId)));
     expect(
-      await run(database.query, "SELECT count(*)::int AS n FROM vault.subject_key WHERE owner_id = 'many'"),
+      await asOwner(database, (tx) =>
+        run(tx, "SELECT count(*)::int AS n FROM vault.subject_key WHERE owner_id = 'many'"),
+      ),
     ).toEqual([{ n: 1 }]);
-    await run(database.query, "DELETE FROM vault.credential_grant WHERE organization_id = 'initech'");
+    await asOwner(database, (tx) => run(tx, "DELETE FROM vault.credential_grant WHERE organization_id = 'initech'"));
   });
 
   it("that was replaced in the database is not written to", async () => {
     await write(subject("u1"), "1");
     await write(subject("u2"), "2");
-    const before = await run(database.query, rows);
-    await run(
-      database.query,
-      "UPDATE vault.subject_key SET public_key = $1 WHERE owner_id = 'u1' AND organization_id = 'initech'",
-      [newKeyPair().publicKey],
+    const before = await asOwner(database, (tx) => run(tx, rows));
+    await asOwner(database, (tx) =>
+      run(tx, "UPDATE vault.subject_key SET public_key = $1 WHERE owner_id = 'u1' AND organization_id = 'initech'", [
+        newKeyPair().publicKey,
+      ]),
     );
     await expect(write({ ...subject("u1"), credentialId: "next" }, "x")).rejects.toMatchObject({
       code: "public_key_untrusted",
     });
-    await run(
-      database.query,
-      `UPDATE vault.subject_key AS k SET public_key = o.public_key, signature = o.signature, key_id = gen_random_uuid()
+    await asOwner(database, (tx) =>
+      run(
+        tx,
+        `UPDATE vault.subject_key AS k SET public_key = o.public_key, signature = o.signature, key_id = gen_random_uuid()
       FROM vault.subject_key AS o WHERE k.owner_id = 'u1' AND o.owner_id = 'u2' AND k.organization_id = 'initech' AND o.organization_id = 'initech'`,
+      ),
     );
     await expect(write({ ...subject("u1"), credentialId: "next" }, "x")).rejects.toMatchObject({
       code: "public_key_untrusted",
     });
-    expect(await run(database.query, rows)).toEqual(before);
+    expect(await asOwner(database, (tx) => run(tx, rows))).toEqual(before);
   });
 
   it("takes everything with it when it is destroyed, and nobody else's", async () => {
-    await run(database.query, "DELETE FROM vault.subject_key WHERE owner_id = 'u2' AND organization_id = 'initech'");
+    await asOwner(database, (tx) =>
+      run(tx, "DELETE FROM vault.subject_key WHERE owner_id = 'u2' AND organization_id = 'initech'"),
+    );
     await expect(openOnce(parts, subject("u2"), "access_token", 1)).rejects.toMatchObject({
       code: "credential_integrity_error",
     });

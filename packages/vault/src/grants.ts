@@ -2,10 +2,10 @@ import { and, eq } from "drizzle-orm";
 import { type Queryable, run } from "@tributary/db";
 import { VaultError } from "./errors.ts";
 import type { Tokens } from "./oauth.ts";
-import type { VaultParts } from "./parts.ts";
+import { inOrganization, type VaultParts } from "./parts.ts";
 import { credentialGrant, secret } from "./schema.ts";
 import { contextBytes, ALG, openDataKey, openSecret, type SealedSecret, sealSecret, wipe } from "./seal.ts";
-import { openingKey, sealingKey } from "./subject-keys.ts";
+import { holdKeys, openingKey, sealingKey, type SealingKey } from "./subject-keys.ts";
 import type { CredentialScope, Grant } from "./vault.ts";
 
 /**
@@ -25,7 +25,7 @@ export interface StoredSecret extends SealedSecret {
 }
 
 export async function readGrant(parts: VaultParts, scope: CredentialScope): Promise<StoredGrant | undefined> {
-  const [row] = await parts.database.query.select().from(credentialGrant).where(whereGrant(scope));
+  const [row] = await inOrganization(parts, scope, (tx) => tx.select().from(credentialGrant).where(whereGrant(scope)));
   if (row === undefined) return undefined;
   return {
     generation: row.generation,
@@ -42,22 +42,25 @@ export async function readSecret(
   field: string,
   revision: number,
 ): Promise<StoredSecret | undefined> {
-  const [row] = await parts.database.query
-    .select()
-    .from(secret)
-    .where(
-      and(
-        eq(secret.organizationId, scope.organizationId),
-        eq(secret.credentialId, scope.credentialId),
-        eq(secret.field, field),
-        eq(secret.revision, revision),
+  const [row] = await inOrganization(parts, scope, (tx) =>
+    tx
+      .select()
+      .from(secret)
+      .where(
+        and(
+          eq(secret.organizationId, scope.organizationId),
+          eq(secret.credentialId, scope.credentialId),
+          eq(secret.field, field),
+          eq(secret.revision, revision),
+        ),
       ),
-    );
+  );
   return row;
 }
 
 /**
  * The data key of a secret, to be wiped by the caller. The context is built from the caller's scope, never from the row.
+ * A secret that is still sealed to an older generation of its subject's key is sealed to the newest one on the way.
  * @throws VaultError credential_integrity_error when the row is not what was sealed for this scope.
  */
 export async function dataKeyOf(
@@ -66,14 +69,54 @@ export async function dataKeyOf(
   field: string,
   stored: StoredSecret,
 ): Promise<Uint8Array> {
-  const privateKey = await openingKey(parts.database, parts.ring, scope, stored.keyId);
+  const { privateKey, superseded } = await openingKey(parts.database, parts.ring, scope, stored.keyId);
+  let dataKey: Uint8Array | undefined;
   try {
-    const dataKey = openDataKey(stored, secretContext(scope, field, stored.revision, stored.keyId), privateKey);
-    if (dataKey === undefined) throw integrityError();
-    return dataKey;
+    dataKey = openDataKey(stored, secretContext(scope, field, stored.revision, stored.keyId), privateKey);
   } finally {
     wipe(privateKey);
   }
+  if (dataKey === undefined) throw integrityError();
+  // What was asked for is open already: a re-sealing that fails is the background's to do.
+  if (superseded) await resealSecret(parts, scope, field, stored, dataKey).catch(() => {});
+  return dataKey;
+}
+
+/**
+ * Seals a secret to its subject's newest key, unless somebody else has written the row meanwhile.
+ * @param dataKey of the row as it was read.
+ * @returns false when nothing was written.
+ */
+export async function resealSecret(
+  parts: Pick<VaultParts, "database" | "ring" | "randomUUID">,
+  scope: CredentialScope,
+  field: string,
+  stored: StoredSecret,
+  dataKey: Uint8Array,
+): Promise<boolean> {
+  const { keyId, publicKey } = await sealingKey(parts.database, parts.ring, scope, parts.randomUUID);
+  if (keyId === stored.keyId) return false;
+  const plaintext = openSecret(stored, secretContext(scope, field, stored.revision, stored.keyId), dataKey);
+  if (plaintext === undefined) throw integrityError();
+  const fresh = sealSecret(plaintext, secretContext(scope, field, stored.revision, keyId), publicKey);
+  wipe(plaintext);
+  return inOrganization(parts, scope, async (tx) => {
+    if ((await holdKeys(tx, scope.organizationId, [keyId])).size === 0) return false;
+    const rows = await tx
+      .update(secret)
+      .set({ ...fresh, keyId })
+      .where(
+        and(
+          eq(secret.organizationId, scope.organizationId),
+          eq(secret.id, stored.id),
+          eq(secret.revision, stored.revision),
+          eq(secret.keyId, stored.keyId),
+          eq(secret.nonce, stored.nonce),
+        ),
+      )
+      .returning({ id: secret.id });
+    return rows.length > 0;
+  });
 }
 
 /** @throws VaultError credential_integrity_error. */
@@ -106,7 +149,8 @@ export async function openOnce(
 
 /**
  * Seals tokens as the generation after `previous`, and makes it the current one.
- * @returns undefined, with nothing written, when another generation was written meanwhile.
+ * @param also what has to happen in the same transaction; false undoes it all.
+ * @returns undefined, with nothing written, when another generation was written meanwhile, or `also` said no.
  */
 export async function writeGeneration(
   parts: VaultParts,
@@ -114,10 +158,51 @@ export async function writeGeneration(
   previous: StoredGrant | undefined,
   tokens: Tokens,
   scopes: readonly string[],
+  also: (tx: Queryable) => Promise<boolean> = async () => true,
 ): Promise<Grant | undefined> {
   const generation = (previous?.generation ?? 0) + 1;
-  const { keyId, publicKey } = await sealingKey(parts.database, parts.ring, scope, parts.randomUUID);
-  const rows = [...tokens.fields].map(([field, token]) => {
+  for (let attempt = 0; attempt < KEY_ATTEMPTS; attempt++) {
+    const key = await sealingKey(parts.database, parts.ring, scope, parts.randomUUID);
+    const rows = sealTokens(parts, scope, previous, generation, tokens, key);
+    const grant: Grant = {
+      secretIds: Object.fromEntries(rows.map(({ field, id }) => [field, id])),
+      scopes,
+      expiresAt:
+        tokens.expiresInSeconds === undefined
+          ? undefined
+          : new Date(parts.now().getTime() + Math.floor(tokens.expiresInSeconds * 1000)),
+    };
+    const outcome = await inOrganization(parts, scope, async (tx) => {
+      // Two generations of keys later nothing may need this one any more; what is sealed to it then is sealed again.
+      if ((await holdKeys(tx, scope.organizationId, [key.keyId])).size === 0) return "key gone";
+      if (!(await moveGeneration(tx, scope, generation, grant, parts.now()))) return "moved";
+      await tx.insert(secret).values(rows);
+      await run(tx, DELETE_OLD_SECRETS, [scope.organizationId, scope.credentialId, generation]);
+      if (!(await also(tx))) throw new Refused();
+      return "written";
+    }).catch((error: unknown) => {
+      if (error instanceof Refused) return "moved" as const;
+      throw error;
+    });
+    if (outcome !== "key gone") return outcome === "written" ? grant : undefined;
+  }
+  throw new Error("the subject's key is destroyed again and again");
+}
+
+const KEY_ATTEMPTS = 5;
+
+/** Rolls a transaction back. */
+class Refused extends Error {}
+
+function sealTokens(
+  parts: VaultParts,
+  scope: CredentialScope,
+  previous: StoredGrant | undefined,
+  generation: number,
+  tokens: Tokens,
+  { keyId, publicKey }: SealingKey,
+) {
+  return [...tokens.fields].map(([field, token]) => {
     const plaintext = Buffer.from(token, "utf8");
     const sealed = sealSecret(plaintext, secretContext(scope, field, generation, keyId), publicKey);
     wipe(plaintext);
@@ -131,32 +216,17 @@ export async function writeGeneration(
       keyId,
     };
   });
-  const grant: Grant = {
-    secretIds: Object.fromEntries(rows.map(({ field, id }) => [field, id])),
-    scopes,
-    expiresAt:
-      tokens.expiresInSeconds === undefined
-        ? undefined
-        : new Date(parts.now().getTime() + Math.floor(tokens.expiresInSeconds * 1000)),
-  };
-  return parts.database.transaction(async (tx) => {
-    const written = await moveGeneration(tx, scope, generation, grant, parts.now());
-    if (!written) return undefined;
-    await tx.insert(secret).values(rows);
-    await run(tx, DELETE_OLD_SECRETS, [scope.organizationId, scope.credentialId, generation]);
-    return grant;
-  });
 }
 
 /** The connection exists. @returns false when there is no such credential. */
 export async function acceptGrant(parts: VaultParts, scope: CredentialScope): Promise<boolean> {
   const params = [...scopeParams(scope), parts.now().toISOString()];
-  return (await run(parts.database.query, ACCEPT_GRANT, params)).length > 0;
+  return (await inOrganization(parts, scope, (tx) => run(tx, ACCEPT_GRANT, params))).length > 0;
 }
 
 /** @returns how many secrets went. */
 export async function deleteCredential(parts: VaultParts, scope: CredentialScope): Promise<number> {
-  return parts.database.transaction(async (tx) => {
+  return inOrganization(parts, scope, async (tx) => {
     const [row] = await run<{ secret_ids: object }>(tx, DELETE_GRANT, scopeParams(scope));
     return row === undefined ? 0 : Object.keys(row.secret_ids).length;
   });
@@ -184,7 +254,7 @@ async function moveGeneration(
 }
 
 /** Everything that a ciphertext is bound to. */
-const secretContext = (scope: CredentialScope, field: string, revision: number, keyId: string): Uint8Array =>
+export const secretContext = (scope: CredentialScope, field: string, revision: number, keyId: string): Uint8Array =>
   contextBytes(
     "vault/v1",
     ALG,

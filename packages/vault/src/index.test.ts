@@ -1,3 +1,4 @@
+import { asOwner } from "@tributary/db/testing";
 import { createHmac } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { inspect } from "node:util";
@@ -123,7 +124,9 @@ describe("what the vault gives out", () => {
     });
 
     const dump = await Promise.all(
-      DUMP_TABLES.map(async (table) => run(database.query, `SELECT t::text AS row FROM vault.${table} AS t`)),
+      DUMP_TABLES.map(async (table) =>
+        asOwner(database, (tx) => run(tx, `SELECT t::text AS row FROM vault.${table} AS t`)),
+      ),
     );
     expect(dump.flat().length).toBeGreaterThan(8);
     const errors = seen.filter((value) => value instanceof Error);

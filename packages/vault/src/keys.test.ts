@@ -1,3 +1,4 @@
+import { asOwner } from "@tributary/db/testing";
 import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -18,19 +19,21 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
   await database.close();
 });
-beforeEach(() => run(database.query, "TRUNCATE vault.key_check CASCADE"));
+beforeEach(() => asOwner(database, (tx) => run(tx, "TRUNCATE vault.key_check CASCADE")));
 
 const freshPath = () => join(folder, `keys-${next++}.json`);
 const open = (keys: KeySource) => openVault({ database, keys, clients: [], publicOrigin: "https://hub.example.com" });
 const parse = (path: string) =>
   JSON.parse(readFileSync(path, "utf8")) as { keys: { id: string; key: string }[]; signingSeed: string };
-const written = () => run(database.query, "SELECT key_id FROM vault.key_check ORDER BY 1");
+const written = () => asOwner(database, (tx) => run(tx, "SELECT key_id FROM vault.key_check ORDER BY 1"));
 /** As if somebody had linked an account. */
 const useKey = (id: string) =>
-  run(
-    database.query,
-    "INSERT INTO vault.subject_key VALUES (gen_random_uuid(), 'acme', 'user', 'user-1', 1, '\\x00', '\\x00', $1, '\\x00', '\\x00')",
-    [id],
+  asOwner(database, (tx) =>
+    run(
+      tx,
+      "INSERT INTO vault.subject_key VALUES (gen_random_uuid(), 'acme', 'user', 'user-1', 1, '\\x00', '\\x00', $1, '\\x00', '\\x00')",
+      [id],
+    ),
   );
 
 describe("a key file", () => {

@@ -8,22 +8,35 @@ import { verifyKeyOf } from "./seal.ts";
 /**
  * Where the keys come from: a file of this machine, or the same JSON as a value (an environment variable, a mounted secret).
  *
- * To change the key: add the new one at the end of `keys` and restart every hub; then move it to the front and restart
- * again, which wraps everything under it; then remove the old one. In between, hubs with either order work together.
+ * To change the key of a file: `tributary keys new`, then `tributary keys rotate kek`; running hubs read the file again
+ * when they meet a key that they do not know. To change it as a value: add the new one at the end of `keys` and restart
+ * every hub; then move it to the front and restart again, which wraps everything under it. Then remove the old one. In
+ * between, hubs with either order work together.
  */
 export type KeySource = { readonly file: string } | { readonly value: string };
 
 /** The keys in memory. Prints as its ids, whatever prints it. */
 export class KeyRing {
-  readonly #keys: readonly { readonly id: string; readonly key: Uint8Array }[];
+  #keys: readonly { readonly id: string; readonly key: Uint8Array }[];
   readonly #signingSeed: Uint8Array;
   /** Ed25519; verifies public keys that this ring signed. */
   readonly verifyKey: Uint8Array;
+  /** The file that it was read from, which may have been changed since. */
+  readonly file: string | undefined;
 
-  constructor(keys: readonly { readonly id: string; readonly key: Uint8Array }[], signingSeed: Uint8Array) {
+  constructor(
+    keys: readonly { readonly id: string; readonly key: Uint8Array }[],
+    signingSeed: Uint8Array,
+    file?: string,
+  ) {
     this.#keys = keys;
     this.#signingSeed = signingSeed;
     this.verifyKey = verifyKeyOf(signingSeed);
+    this.file = file;
+  }
+  /** Takes over the keys of the same ring as it was read later. The signing key never changes. */
+  become(later: KeyRing): void {
+    this.#keys = later.#keys;
   }
   /** Newest first. */
   get ids(): readonly string[] {
@@ -52,7 +65,9 @@ const keyFile = z.strictObject({
   version: z.literal(1),
   /** Newest first: it wraps; all of them unwrap. */
   keys: z
-    .array(z.strictObject({ id: z.string().regex(/^[a-z0-9-]{1,32}$/), key: key32 }))
+    .array(
+      z.strictObject({ id: z.string().regex(/^[a-z0-9-]{1,32}$/), key: key32, createdAt: z.iso.datetime().optional() }),
+    )
     .min(1)
     .max(16),
   signingSeed: key32,
@@ -65,9 +80,7 @@ const keyFile = z.strictObject({
  * @throws VaultError key_missing when its folder does not exist or cannot be written.
  */
 export async function createKeyFile(path: string): Promise<boolean> {
-  const fresh = () => randomBytes(32).toString("base64url");
-  const id = `k-${randomBytes(4).toString("hex")}`;
-  const content = { version: 1, keys: [{ id, key: fresh() }], signingSeed: fresh() };
+  const content = { version: 1, keys: [freshKey()], signingSeed: randomBytes(32).toString("base64url") };
   const temporary = `${path}.${randomBytes(6).toString("hex")}.tmp`;
   try {
     const file = await open(temporary, "wx", 0o600);
@@ -89,6 +102,12 @@ export async function createKeyFile(path: string): Promise<boolean> {
   }
 }
 
+/** A key as a ring's JSON has it. */
+export const freshKey = (): { readonly id: string; readonly key: string } => ({
+  id: `k-${randomBytes(4).toString("hex")}`,
+  key: randomBytes(32).toString("base64url"),
+});
+
 /**
  * Reads a key ring; makes nothing.
  * @returns undefined when the file does not exist.
@@ -100,7 +119,7 @@ export async function readKeyRing(source: KeySource): Promise<KeyRing | undefine
     const { mode } = await stat(source.file);
     if ((mode & 0o077) !== 0)
       throw new VaultError("key_invalid", "others may read the key file: its mode must be 0600");
-    return parseKeyRing(await readFile(source.file, "utf8"));
+    return parseKeyRing(await readFile(source.file, "utf8"), source.file);
   } catch (error) {
     if (errorCode(error) === "ENOENT") return undefined;
     if (error instanceof VaultError) throw error;
@@ -108,7 +127,7 @@ export async function readKeyRing(source: KeySource): Promise<KeyRing | undefine
   }
 }
 
-function parseKeyRing(text: string): KeyRing {
+function parseKeyRing(text: string, file?: string): KeyRing {
   const refuse = (why: string): never => {
     throw new VaultError("key_invalid", `the key ring ${why}`);
   };
@@ -125,7 +144,7 @@ function parseKeyRing(text: string): KeyRing {
     );
   const { keys, signingSeed } = parsed.data;
   if (new Set(keys.map(({ id }) => id)).size !== keys.length) return refuse("names one id twice");
-  return new KeyRing(keys, signingSeed);
+  return new KeyRing(keys, signingSeed, file);
 }
 
 const errorCode = (error: unknown): string =>

@@ -1,6 +1,7 @@
 import type { OAuth2Spec } from "@tributary/sdk";
 import * as oauth from "openid-client";
 import { VaultError } from "./errors.ts";
+import { readAnswer } from "./oauth-answer.ts";
 import type { Outbound } from "./outbound.ts";
 
 /**
@@ -174,25 +175,16 @@ function configuration({ spec, client, outbound, timeoutMs }: Party, seen: Seen)
 
 /**
  * Brings answers that providers give into the shape that the RFCs ask for: 204 for a revocation; an error with status
- * 200; an error behind a WWW-Authenticate header, which would hide its code; scopes as an array. An ID token is dropped:
- * nobody here believes it, and verifying it would need keys.
+ * 200; an error behind a WWW-Authenticate header, which would hide its code. What is no answer goes on without its body.
  */
 function conform(status: number, headers: Headers, body: Uint8Array<ArrayBuffer>): Response {
   const kept = new Headers({ "content-type": headers.get("content-type") ?? "" });
   if (status === 204) return new Response(null, { status: 200, headers: kept });
   if (status === 205 || status === 304) return new Response(null, { status, headers: kept });
-  let json: unknown;
-  try {
-    json = JSON.parse(new TextDecoder().decode(body));
-  } catch {
-    json = undefined;
-  }
-  if (typeof json !== "object" || json === null || Array.isArray(json))
-    return new Response(body, { status, headers: kept });
-  const { id_token: _, ...answer } = json as Record<string, unknown>;
-  const scope = Array.isArray(answer["scope"]) ? { scope: answer["scope"].join(" ") } : {};
+  const answer = readAnswer(body);
+  if (answer === undefined) return new Response("", { status, headers: kept });
   const failed = status < 300 && typeof answer["error"] === "string" && !("access_token" in answer);
-  return Response.json({ ...answer, ...scope }, { status: failed ? 400 : status, headers: kept });
+  return Response.json(answer, { status: failed ? 400 : status, headers: kept });
 }
 
 interface Failure {
@@ -235,11 +227,9 @@ function tokensOf(answer: oauth.TokenEndpointResponse): Tokens {
       throw new VaultError("provider_unavailable", "the provider's tokens are not of a form that can be sent");
     fields.set(name, token);
   }
-  const expiresIn = answer.expires_in;
-  const known = typeof expiresIn === "number" && Number.isFinite(expiresIn) && expiresIn > 0 && expiresIn < 1e9;
   return {
     fields,
     scopes: answer.scope === undefined ? undefined : answer.scope.split(/[\s,]+/).filter((scope) => scope !== ""),
-    expiresInSeconds: known ? expiresIn : undefined,
+    expiresInSeconds: answer.expires_in,
   };
 }

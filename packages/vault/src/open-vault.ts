@@ -1,6 +1,6 @@
 import { createHmac, randomUUID as nodeRandomUUID, timingSafeEqual } from "node:crypto";
 import { lt } from "drizzle-orm";
-import { assertOutsideTransaction, type Database, run } from "@tributary/db";
+import { acrossOrganizations, assertOutsideTransaction, type Database, run } from "@tributary/db";
 import { openSession } from "./authorised-fetch.ts";
 import { VaultError } from "./errors.ts";
 import { beginFlow, type FlowSecrets, takeFlow } from "./flows.ts";
@@ -120,9 +120,11 @@ async function redeem(parts: VaultParts, consent: ConsentFlow, secrets: FlowSecr
 
 async function sweep(parts: VaultParts): Promise<void> {
   const now = parts.now().getTime();
-  await parts.database.query.delete(flow).where(lt(flow.expiresAt, new Date(now)));
-  await run(parts.database.query, DELETE_PENDING, [new Date(now - PENDING_MS).toISOString()]);
-  await run(parts.database.query, DELETE_OLD_AUDIT, [new Date(now - AUDIT_MS).toISOString()]);
+  await acrossOrganizations(parts.database, "keeper", async (tx) => {
+    await tx.delete(flow).where(lt(flow.expiresAt, new Date(now)));
+    await run(tx, DELETE_PENDING, [new Date(now - PENDING_MS).toISOString()]);
+    await run(tx, DELETE_OLD_AUDIT, [new Date(now - AUDIT_MS).toISOString()]);
+  });
 }
 
 function assertClients(clients: readonly OAuthClient[]): void {

@@ -1,9 +1,11 @@
-import type { Database } from "@tributary/db";
+import { type Database, type Queryable, withOrganization } from "@tributary/db";
 import type { OAuth2Spec } from "@tributary/sdk";
+import type { DataKeys } from "./data-keys.ts";
 import { VaultError } from "./errors.ts";
 import type { KeyRing } from "./keys.ts";
 import type { OAuthClient, Party } from "./oauth.ts";
 import type { Outbound } from "./outbound.ts";
+import type { CredentialScope } from "./vault.ts";
 
 /** What the vault's functions share; made once, by `openVault`. */
 export interface VaultParts {
@@ -18,6 +20,7 @@ export interface VaultParts {
   readonly randomUUID: () => string;
   /** Renewals under way in this process, by credential and generation. */
   readonly renewals: Map<string, Promise<"renewed" | "impossible">>;
+  readonly dataKeys: DataKeys;
 }
 
 export interface VaultLimits {
@@ -28,6 +31,13 @@ export interface VaultLimits {
   /** Bytes of an answer after decompression. Default 16 MiB. */
   readonly responseBytesMax: number;
 }
+
+/** A transaction on the vault's own tables, within the organisation of the scope. */
+export const inOrganization = <T>(
+  { database }: Pick<VaultParts, "database">,
+  { organizationId }: Pick<CredentialScope, "organizationId">,
+  work: (tx: Queryable) => Promise<T>,
+): Promise<T> => withOrganization(database, organizationId, work, "vault");
 
 /** @throws VaultError oauth_client_invalid when no client is configured. */
 export function partyOf(parts: VaultParts, integration: string, spec: OAuth2Spec): Party {

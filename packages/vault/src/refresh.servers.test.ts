@@ -1,5 +1,5 @@
 import { type Database, openPostgres, run } from "@tributary/db";
-import { type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
+import { asOwner, type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type FakeProvider, json, startFakeProvider } from "./testing/fake-provider.ts";
 import { consentRequest, type Harness, ME, PERSON, SCOPE, startHarness } from "./testing/harness.ts";
@@ -28,7 +28,7 @@ afterAll(async () => {
   await server.stop();
 });
 beforeEach(async () => {
-  await run(databases[0]!.query, "DELETE FROM vault.credential_grant");
+  await asOwner(databases[0]!, (tx) => run(tx, "DELETE FROM vault.credential_grant"));
   provider.forgetRefresh();
   provider.settings.holdMs = 0;
   await harness.link();
@@ -47,7 +47,9 @@ describe("eight processes", () => {
     }
     expect(new Set(provider.tokenRequests.map((params) => params.get("refresh_token"))).size).toBe(10);
     expect(
-      await run(databases[0]!.query, "SELECT generation, lease_until, intent_at FROM vault.credential_grant"),
+      await asOwner(databases[0]!, (tx) =>
+        run(tx, "SELECT generation, lease_until, intent_at FROM vault.credential_grant"),
+      ),
     ).toEqual([{ generation: 11n, lease_until: null, intent_at: null }]);
   });
 
@@ -57,7 +59,9 @@ describe("eight processes", () => {
     provider.tokenFaults.push({
       answer: (response) => {
         void (async () => {
-          await run(databases[1]!.query, "UPDATE vault.credential_grant SET lease_until = now() - interval '1 second'");
+          await asOwner(databases[1]!, (tx) =>
+            run(tx, "UPDATE vault.credential_grant SET lease_until = now() - interval '1 second'"),
+          );
           await vaults[1]!.open(SCOPE, harness.use()).fetch(ME);
           json(400, { error: "invalid_grant" })(response);
         })();
@@ -90,7 +94,9 @@ describe("eight processes", () => {
     provider.settings.rotate = true;
     await Promise.all(vaults.map((vault, n) => harness.link({ scope: scope(n) }, vault)));
     expect(
-      await run(databases[0]!.query, "SELECT count(*)::int AS n FROM vault.subject_key WHERE owner_id = 'user-9'"),
+      await asOwner(databases[0]!, (tx) =>
+        run(tx, "SELECT count(*)::int AS n FROM vault.subject_key WHERE owner_id = 'user-9'"),
+      ),
     ).toEqual([{ n: 1 }]);
     for (const [n, vault] of vaults.entries())
       expect((await vault.open(scope(n), harness.use()).fetch(ME)).status).toBe(200);

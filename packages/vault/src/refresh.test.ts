@@ -1,3 +1,4 @@
+import { asOwner } from "@tributary/db/testing";
 import { type Database, openPglite, run } from "@tributary/db";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { Vault } from "./vault.ts";
@@ -20,8 +21,8 @@ afterAll(async () => {
   await database.close();
 });
 beforeEach(async () => {
-  await run(database.query, "DELETE FROM vault.credential_grant");
-  await run(database.query, "DELETE FROM vault.access_log");
+  await asOwner(database, (tx) => run(tx, "DELETE FROM vault.credential_grant"));
+  await asOwner(database, (tx) => run(tx, "DELETE FROM vault.access_log"));
   provider.routes.clear();
   provider.tokenFaults.length = 0;
   provider.revocationFaults.length = 0;
@@ -59,7 +60,7 @@ describe("a renewal", () => {
     }
     expect((await vault.describe(SCOPE))?.secretIds).toEqual(before?.secretIds);
     expect(new Set(provider.tokenRequests.map((params) => params.get("refresh_token"))).size).toBe(1);
-    expect(await run(database.query, "SELECT field, revision FROM vault.secret ORDER BY 1, 2")).toEqual([
+    expect(await asOwner(database, (tx) => run(tx, "SELECT field, revision FROM vault.secret ORDER BY 1, 2"))).toEqual([
       { field: "access_token", revision: 4n },
       { field: "refresh_token", revision: 3n },
       { field: "refresh_token", revision: 4n },
@@ -73,7 +74,9 @@ describe("a renewal", () => {
   });
 
   it("is impossible without a refresh token", async () => {
-    await run(database.query, "UPDATE vault.credential_grant SET secret_ids = secret_ids - 'refresh_token'");
+    await asOwner(database, (tx) =>
+      run(tx, "UPDATE vault.credential_grant SET secret_ids = secret_ids - 'refresh_token'"),
+    );
     provider.expireAccess();
     expect((await open().fetch(ME)).status).toBe(401);
     expect(provider.tokenRequests).toHaveLength(0);
@@ -149,9 +152,11 @@ describe("a renewal", () => {
 
   it("takes over from a process that died holding the lease", async () => {
     provider.expireAccess();
-    await run(
-      database.query,
-      "UPDATE vault.credential_grant SET lease_token = 1, lease_until = now() + interval '300 milliseconds', intent_at = now()",
+    await asOwner(database, (tx) =>
+      run(
+        tx,
+        "UPDATE vault.credential_grant SET lease_token = 1, lease_until = now() + interval '300 milliseconds', intent_at = now()",
+      ),
     );
     expect((await open().fetch(ME)).status).toBe(200);
     expect(provider.tokenRequests).toHaveLength(1);

@@ -4,7 +4,7 @@ import type { OAuth2Spec } from "@tributary/sdk";
 import { VaultError } from "./errors.ts";
 import { openOnce, readGrant, type StoredGrant, writeGeneration } from "./grants.ts";
 import { type Party, refreshTokens, type Renewal, type Tokens } from "./oauth.ts";
-import { partyOf, type VaultParts } from "./parts.ts";
+import { inOrganization, partyOf, type VaultParts } from "./parts.ts";
 import type { CredentialScope } from "./vault.ts";
 
 /**
@@ -87,7 +87,9 @@ async function renewUnderLease(
     await endLease(parts, scope, lease, true);
     throw new VaultError("provider_unavailable", "the provider did not answer the renewal");
   }
-  const [verdict] = await run<{ generation: bigint }>(parts.database.query, CLAIM_VERDICT, leaseParams(scope, lease));
+  const [verdict] = await inOrganization(parts, scope, (tx) =>
+    run<{ generation: bigint }>(tx, CLAIM_VERDICT, leaseParams(scope, lease)),
+  );
   if (verdict === undefined || Number(verdict.generation) !== grant.generation) return false;
   throw new VaultError("reauth_required", "the provider no longer accepts the credential", outcome.detail);
 }
@@ -135,13 +137,16 @@ const keepsIntent = (error: unknown): boolean =>
 
 async function takeLease(parts: VaultParts, scope: CredentialScope, generation: number): Promise<Lease | undefined> {
   const params = [scope.organizationId, scope.credentialId, generation, LEASE_SECONDS];
-  const [row] = await run<{ lease_token: bigint; unresolved: boolean }>(parts.database.query, TAKE_LEASE, params);
+  const [row] = await inOrganization(parts, scope, (tx) =>
+    run<{ lease_token: bigint; unresolved: boolean }>(tx, TAKE_LEASE, params),
+  );
   return row === undefined ? undefined : { token: row.lease_token, unresolved: row.unresolved };
 }
 
 async function endLease(parts: VaultParts, scope: CredentialScope, lease: Lease, keepIntent: boolean): Promise<void> {
   // When the database is away, the lease ends by itself.
-  await run(parts.database.query, END_LEASE, [...leaseParams(scope, lease), keepIntent]).catch(() => {});
+  const params = [...leaseParams(scope, lease), keepIntent];
+  await inOrganization(parts, scope, (tx) => run(tx, END_LEASE, params)).catch(() => {});
 }
 
 const leaseParams = (scope: CredentialScope, lease: Lease): readonly unknown[] => [

@@ -24,6 +24,10 @@ export const subjectKey = vaultSchema.table("subject_key", {
   nonce: bytea("nonce").notNull(),
   wrapped: bytea("wrapped").notNull(),
   createdAt: instant("created_at").notNull().defaultNow(),
+  /** A newer generation takes the writes since then. */
+  supersededAt: instant("superseded_at"),
+  /** Nothing is sealed to it any more, found then. */
+  unusedSince: instant("unused_since"),
 });
 
 export const credentialGrant = vaultSchema.table("credential_grant", {
@@ -88,4 +92,56 @@ export const accessLog = vaultSchema.table("access_log", {
   credentialId: text("credential_id").notNull(),
   purpose: text("purpose").notNull(),
   correlationId: text("correlation_id").notNull(),
+});
+
+export const rotation = vaultSchema.table("rotation", {
+  id: uuid("id").primaryKey(),
+  startedAt: instant("started_at").notNull(),
+  finishedAt: instant("finished_at"),
+});
+
+export const form = vaultSchema.table("form", {
+  id: uuid("id").primaryKey(),
+  organizationId: text("organization_id").notNull(),
+  userId: text("user_id").notNull(),
+  sessionHash: text("session_hash").notNull(),
+  integration: text("integration").notNull(),
+  ownerKind: text("owner_kind").$type<"user" | "organization">().notNull(),
+  ownerId: text("owner_id").notNull(),
+  credentialId: text("credential_id").notNull(),
+  /** JSON as text: it is authenticated byte for byte. */
+  fields: text("fields").notNull(),
+  kekId: text("kek_id").notNull(),
+  nonce: bytea("nonce").notNull(),
+  wrapped: bytea("wrapped").notNull(),
+  expiresAt: instant("expires_at").notNull(),
+});
+
+export const inbox = vaultSchema.table("inbox", {
+  id: uuid("id").primaryKey(),
+  organizationId: text("organization_id").notNull(),
+  formId: uuid("form_id").notNull(),
+  userId: text("user_id").notNull(),
+  sessionHash: text("session_hash").notNull(),
+  integration: text("integration").notNull(),
+  ownerKind: text("owner_kind").$type<"user" | "organization">().notNull(),
+  ownerId: text("owner_id").notNull(),
+  credentialId: text("credential_id").notNull(),
+  keyId: uuid("key_id").notNull(),
+  alg: text("alg").notNull(),
+  nonce: bytea("nonce").notNull(),
+  /** Null once it is quarantined, as is `sealed`. */
+  ciphertext: bytea("ciphertext"),
+  sealed: bytea("sealed"),
+  submittedAt: instant("submitted_at").notNull().defaultNow(),
+  quarantinedAt: instant("quarantined_at"),
+  reason: text("reason"),
+});
+
+export const erasure = vaultSchema.table("erasure", {
+  id: uuid("id").primaryKey(),
+  organizationId: text("organization_id").notNull(),
+  /** Null: the whole organisation. */
+  userId: text("user_id"),
+  erasedAt: instant("erased_at").notNull(),
 });

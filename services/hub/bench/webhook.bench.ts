@@ -1,7 +1,7 @@
 import { createApi } from "@tributary/api";
 import { connectors } from "@tributary/connectors";
 import { type Database, migrate, openPostgres, run } from "@tributary/db";
-import { freePort, startPrivatePostgres } from "@tributary/db/testing";
+import { asOwner, freePort, startPrivatePostgres } from "@tributary/db/testing";
 import { createIngress, createRegistry, migrations as integrationTables, type Runtime } from "@tributary/integrations";
 import { migrations as pipelineTables } from "@tributary/pipeline";
 import { createKeyFile, migrations as vaultTables, openVault } from "@tributary/vault";
@@ -36,13 +36,15 @@ export default {
     const database = openPostgres({ url: server.url });
     try {
       await migrate(database, [vaultTables, pipelineTables, integrationTables]);
-      await run(database.query, CONNECTIONS, [ACCOUNTS]);
+      await asOwner(database, (tx) => run(tx, CONNECTIONS, [ACCOUNTS]));
       const api = await ourApi(database, join(folder, "keys.json"));
       // Thrown away: both are compiled and their statements are prepared.
       for (const app of [api, bareApp(database)]) await requestsPerSecond(app, 300);
       const ours = await requestsPerSecond(api, REQUESTS);
       const ceiling = await requestsPerSecond(bareApp(database), REQUESTS);
-      const [kept] = await run<{ count: bigint }>(database.query, "SELECT count(*) FROM integrations.delivery");
+      const [kept] = await asOwner(database, (tx) =>
+        run<{ count: bigint }>(tx, "SELECT count(*) FROM integrations.delivery"),
+      );
       if (kept?.count !== BigInt(2 * (REQUESTS + 300))) throw new Error(`${kept?.count} deliveries were kept`);
       return { ours, ceiling };
     } finally {
@@ -103,7 +105,7 @@ function bareApp(database: Database): App {
     while (group.length > 0) {
       const now = group;
       group = [];
-      await run(database.query, INSERT, [JSON.stringify(now.map(({ id }) => id))]);
+      await asOwner(database, (tx) => run(tx, INSERT, [JSON.stringify(now.map(({ id }) => id))]));
       for (const { resolve } of now) resolve();
     }
     busy = false;

@@ -1,3 +1,4 @@
+import { asOwner } from "@tributary/db/testing";
 import { openPglite, run } from "@tributary/db";
 import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
@@ -152,7 +153,7 @@ describe("the command, one start after the other on one data folder", () => {
 async function leases(): Promise<string[]> {
   const database = await openPglite({ dataDir: join(dataDir, "database") });
   try {
-    const found = await run<{ id: string }>(database.query, LEASES);
+    const found = await asOwner(database, (tx) => run<{ id: string }>(tx, LEASES));
     return found.map(({ id }) => id);
   } finally {
     await database.close();

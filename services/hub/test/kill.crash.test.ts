@@ -1,3 +1,4 @@
+import { asOwner } from "@tributary/db/testing";
 import { openPglite, run } from "@tributary/db";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -70,7 +71,7 @@ describe("the demo, killed with SIGKILL and started again", () => {
 async function checkLedger(folder: string): Promise<void> {
   const database = await openPglite({ dataDir: join(folder, "database") });
   try {
-    const ask = <T>(text: string): Promise<T[]> => run<T>(database.query, text);
+    const ask = <T>(text: string): Promise<T[]> => asOwner(database, (tx) => run<T>(tx, text));
     expect(await ask("SELECT id FROM pipeline.event GROUP BY id HAVING count(*) > 1"), "no event id twice").toEqual([]);
     const gaps = await ask(
       "SELECT connection_id FROM pipeline.event GROUP BY connection_id HAVING max(sequence) <> count(*) OR min(sequence) <> 1",

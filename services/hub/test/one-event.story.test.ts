@@ -1,6 +1,6 @@
 import { type Task, TaskChangedSchema, TaskCompletedSchema, TaskReopenedSchema } from "@tributary/contracts";
 import { run } from "@tributary/db";
-import { type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
+import { asOwner, type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
 import { type PrivateNats, startPrivateNats } from "@tributary/pipeline/testing";
 import { type EventContext, retry, subscribe } from "@tributary/subscriber";
 import { randomUUID } from "node:crypto";
@@ -139,10 +139,12 @@ it("carries one change from a person's tick to two services' effects, and back o
 
   // The relay has published all of it: progress is a position, not a flag on each row.
   await vi.waitFor(async () => {
-    const [position] = await run<{ head: bigint; published: bigint }>(
-      hub.database.query,
-      "SELECT head, published FROM pipeline.position WHERE connection_id = $1",
-      [connection.id],
+    const [position] = await asOwner(hub.database, (tx) =>
+      run<{ head: bigint; published: bigint }>(
+        tx,
+        "SELECT head, published FROM pipeline.position WHERE connection_id = $1",
+        [connection.id],
+      ),
     );
     expect(position?.published).toBe(position?.head);
   }, 20_000);
@@ -151,7 +153,7 @@ it("carries one change from a person's tick to two services' effects, and back o
   const receipt = await person.disconnect(connection.id);
   expect(receipt).toMatchObject({ revocation: "confirmed", secretsDeleted: 2, eventsDeleted: 0 });
   expect(receipt.eventsKept).toBeGreaterThan(HISTORY);
-  expect(await run(hub.database.query, "SELECT 1 FROM vault.secret")).toEqual([]);
+  expect(await asOwner(hub.database, (tx) => run(tx, "SELECT 1 FROM vault.secret"))).toEqual([]);
   await Promise.all([atBroker.subscription.stop(), atHub.subscription.stop()]);
 });
 

@@ -1,4 +1,4 @@
-import { run } from "@tributary/db";
+import { asOwner, run } from "@tributary/db";
 import { type Check, codeOf, must } from "../check.ts";
 import { consent, finish, type Member, memberOf } from "../consent-road.ts";
 import type { Stage } from "../stage.ts";
@@ -8,7 +8,7 @@ SELECT (SELECT count(*) FROM integrations.connection) + (SELECT count(*) FROM in
   + (SELECT count(*) FROM vault.secret) AS count`;
 
 const stored = async ({ database }: Stage): Promise<number> =>
-  Number((await run<{ count: bigint }>(database.query, STORED))[0]?.count ?? 0n);
+  Number((await asOwner(database, (tx) => run<{ count: bigint }>(tx, STORED)))[0]?.count ?? 0n);
 
 /** @returns the code that the attempt was refused with. */
 async function refusal(stage: Stage, member: Member, back: URL): Promise<string> {

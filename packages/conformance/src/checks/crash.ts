@@ -1,9 +1,12 @@
+import { channel } from "node:diagnostics_channel";
 import type { Database } from "@tributary/db";
 import { type Check, must } from "../check.ts";
 import { type Linked, link } from "../consent-road.ts";
 import { cursorOf, drive, eventsOf, mustBeSame, read, type SeenEvent } from "../drive.ts";
 import type { Stage } from "../stage.ts";
 import { interrupted } from "../watch.ts";
+
+const steps = channel("tributary:step");
 
 /** More yields than an emulator's sample needs; a connector that makes no progress ends here. */
 const CRASHES_MAX = 2_000;
@@ -59,9 +62,14 @@ const afterEveryYield: Check = {
   },
 };
 
-/** Ends a process at its first transaction: before it commits, or after, when nobody hears of it any more. */
+/** Ends a process at its first commit of events: before it is durable, or after, when nobody hears of it any more. */
 function mortal(database: Database, when: "before" | "after"): Database {
   let dead = false;
+  let committing = false;
+  const arm = (step: unknown): void => {
+    committing ||= step === "commit.before";
+  };
+  steps.subscribe(arm);
   const mustLive = (): void => {
     if (dead) throw new Crash();
   };
@@ -73,6 +81,8 @@ function mortal(database: Database, when: "before" | "after"): Database {
     },
     transaction: async (work) => {
       mustLive();
+      if (!committing) return database.transaction(work);
+      steps.unsubscribe(arm);
       try {
         return await database.transaction(async (tx) => {
           const result = await work(tx);

@@ -1,4 +1,4 @@
-import { run } from "@tributary/db";
+import { asOwner, run } from "@tributary/db";
 import { chores } from "@tributary/integrations";
 import { type Check, must } from "../check.ts";
 import { type Linked, link } from "../consent-road.ts";
@@ -28,7 +28,7 @@ async function mustBeGone(stage: Stage, { id, member }: Linked, receiptId: strin
     `${live} access tokens still work at the provider after disconnecting`,
     ADVICE,
   );
-  const [left] = await run<{ count: bigint }>(stage.database.query, SECRETS);
+  const [left] = await asOwner(stage.database, (tx) => run<{ count: bigint }>(tx, SECRETS));
   must(left?.count === 0n, `${left?.count ?? "?"} rows of the credential are left`, ADVICE);
   const { row } = await stage.connections.get(member.caller, id);
   must(row.state === "disconnected", `the connection is ${row.state}`, ADVICE);

@@ -1,4 +1,4 @@
-import { run as runSql } from "@tributary/db";
+import { asOwner, run as runSql } from "@tributary/db";
 import type { Fault } from "@tributary/sandbox";
 import { CANARY } from "../canary.ts";
 import { type Check, must } from "../check.ts";
@@ -137,7 +137,7 @@ async function refusedRun(stage: Stage, linked: Linked, { fault }: Refusal, afte
 const WAITS = `SELECT extract(epoch FROM due_at - now())::float8 AS seconds FROM integrations.connection WHERE id = $1`;
 
 async function mustWait({ database }: Stage, { id }: Linked): Promise<void> {
-  const [row] = await runSql<{ seconds: number | null }>(database.query, WAITS, [id]);
+  const [row] = await asOwner(database, (tx) => runSql<{ seconds: number | null }>(tx, WAITS, [id]));
   must(
     (row?.seconds ?? 0) > WAIT_SECONDS - 10,
     `the provider asked to wait for ${WAIT_SECONDS} s; the next run is due in ${Math.round(row?.seconds ?? 0)} s`,

@@ -1,2 +1,3 @@
+export { asOwner } from "../as-owner.ts";
 export { freePort, type PrivatePostgres, startPrivatePostgres } from "./private-postgres.ts";
 export { schemaDrift } from "./schema-drift.ts";

@@ -1,5 +1,5 @@
 import { eventTypes } from "@tributary/contracts";
-import { type Database, type Queryable, run } from "@tributary/db";
+import { asOwner, type Database, type Queryable, run } from "@tributary/db";
 import { type Inbox, subscribe } from "@tributary/subscriber";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Config } from "../config.ts";
@@ -32,8 +32,10 @@ const TABLES = [
 
 /** Subscribes over NATS when there is a broker, else over HTTP; the code is the same. */
 export async function startSampleSubscriber(hub: Hub, config: Config): Promise<SampleSubscriber> {
-  const { query } = hub.database;
-  for (const statement of TABLES) await run(query, statement);
+  const { database } = hub;
+  await asOwner(database, async (tx) => {
+    for (const statement of TABLES) await run(tx, statement);
+  });
   let firstEventMs: number | null = null;
   let onEvent: (line: string) => void = () => {};
   const subscriber = subscribe<Queryable>({
@@ -52,10 +54,12 @@ export async function startSampleSubscriber(hub: Hub, config: Config): Promise<S
   const subscription = await subscriber.start();
   return {
     totals: async () => {
-      const [row] = await run<Record<"published" | "delivered" | "duplicates" | "dead", bigint>>(query, TOTALS, [
-        config.organizationId,
-        NAME,
-      ]);
+      const [row] = await asOwner(database, (tx) =>
+        run<Record<"published" | "delivered" | "duplicates" | "dead", bigint>>(tx, TOTALS, [
+          config.organizationId,
+          NAME,
+        ]),
+      );
       return {
         published: Number(row?.published),
         delivered: Number(row?.delivered),
@@ -66,7 +70,7 @@ export async function startSampleSubscriber(hub: Hub, config: Config): Promise<S
     until: async (type, objectKey, after, waitMs) => {
       const deadline = performance.now() + waitMs;
       while (performance.now() < deadline) {
-        if ((await run(query, SEEN, [type, objectKey, after])).length > 0) return;
+        if ((await asOwner(database, (tx) => run(tx, SEEN, [type, objectKey, after]))).length > 0) return;
         await sleep(20);
       }
       throw new Error(`no ${type} came within ${waitMs / 1000} s`);
@@ -88,7 +92,7 @@ function describe(type: string, event: object, objectKey: string): string {
 /** The effect and the inbox row in one transaction: that is all there is to exactly once. */
 const inboxOn = (database: Database): Inbox<Queryable> => ({
   once: (eventId, effect) =>
-    database.transaction(async (tx) => {
+    asOwner(database, async (tx) => {
       const fresh = await run(
         tx,
         "INSERT INTO sample.inbox (event_id) VALUES ($1) ON CONFLICT DO NOTHING RETURNING event_id",
