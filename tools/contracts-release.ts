@@ -1,5 +1,5 @@
 // `npm run contracts:release -- <version> [--replace]`: see releaseContracts.
-import { releaseContracts } from "./checks/release.ts";
+import { releaseContracts } from "./contracts/release.ts";
 import { repositoryRoot } from "./tree.ts";
 
 const version = process.argv.slice(2).find((arg) => !arg.startsWith("--"));
@@ -10,6 +10,7 @@ if (version === undefined) {
   try {
     const release = await releaseContracts(repositoryRoot, version, process.argv.includes("--replace"));
     process.stdout.write(`Released contracts ${release.version}: ${release.eventTypes} event types\n`);
+    for (const change of release.changes) process.stdout.write(`  ${change}\n`);
   } catch (error) {
     process.stderr.write(`${error instanceof Error ? error.message : "the release failed"}\n`);
     process.exitCode = 1;

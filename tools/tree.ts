@@ -10,6 +10,8 @@ export const repositoryRoot: string = join(dirname(fileURLToPath(import.meta.url
 export interface CheckResult {
   readonly seen: string;
   readonly findings: readonly string[];
+  /** Said aloud, and no reason to be red. */
+  readonly warnings?: readonly string[];
 }
 
 const LEFT_OUT = new Set(["node_modules", ".git", ".data", "dist", "coverage"]);

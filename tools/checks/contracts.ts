@@ -1,34 +1,57 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { command } from "../command.ts";
-import { byText, type CheckResult } from "../tree.ts";
-import { checkGolden } from "./golden.ts";
+import { buf } from "../contracts/buf.ts";
+import { checkConsumers, CONSUMERS } from "../contracts/consumers.ts";
+import { checkExamples } from "../contracts/examples.ts";
+import { checkGenerated } from "../contracts/generate.ts";
+import { checkGolden } from "../contracts/golden.ts";
+import { checkPromises } from "../contracts/promises.ts";
+import { BASELINE, registryOf } from "../contracts/registry.ts";
+import { checkReleases } from "../contracts/releases.ts";
+import type { CheckResult } from "../tree.ts";
 
-/** The released contracts, as an image of buf. Only `npm run contracts:release` moves it. */
-export const BASELINE = "proto/baseline.binpb";
-const GENERATED = "packages/contracts/src/gen";
+/** What the gate looks at besides the checkout itself. */
+export interface ContractsOptions {
+  /** More folders of consumers, such as one in a subscriber's own repository. */
+  readonly consumers?: readonly string[];
+  /** False for a release that is done again: its own baseline is then no obstacle. Default: true. */
+  readonly compare?: boolean;
+}
 
 /**
- * The contracts gate: style and comments, compatibility with what was released, generated code that is what the protos
- * say, and every payload ever released still decodes to the same values. Needs only `proto/` and buf's two files.
+ * The contracts gate: style and comments; compatibility with what was released, in buf's eyes and in those of the
+ * consumers that say what they read; every payload ever released still there and decoding to the same values; an
+ * example for each event; and, when all that is well, generated files that are what the protos say. Needs only
+ * `proto/`, buf's two files and the generated folders.
  */
-export async function checkContracts(root: string): Promise<CheckResult> {
+export async function checkContracts(root: string, options: ContractsOptions = {}): Promise<CheckResult> {
   const scratch = mkdtempSync(join(tmpdir(), "tributary-contracts-"));
   try {
     const image = join(scratch, "image.binpb");
     const built = await buf(root, ["build", "-o", image]);
     // What does not compile cannot be compared; the compiler's own words are the findings.
     if (built.length > 0) return { seen: "proto/", findings: built };
-    const golden = checkGolden(root, readFileSync(image));
-    const findings = await Promise.all([
-      buf(root, ["lint", "--error-format=text"]),
-      breaking(root),
-      drift(root, scratch),
-    ]);
+    const now = registryOf(readFileSync(image));
+    const compare = options.compare !== false;
+    const released =
+      compare && existsSync(join(root, BASELINE)) ? registryOf(readFileSync(join(root, BASELINE))) : undefined;
+    const golden = checkGolden(root, now);
+    const readers = checkConsumers(root, released, now, [CONSUMERS, ...(options.consumers ?? [])]);
+    const style = await Promise.all([buf(root, ["lint", "--error-format=text"]), compare ? breaking(root) : []]);
+    const findings = [
+      ...style.flat(),
+      ...(released === undefined ? [] : checkPromises(released, now)),
+      ...golden.findings,
+      ...(compare ? checkReleases(root) : []),
+      ...checkExamples(root, now),
+      ...readers.findings,
+    ];
     return {
-      seen: `${golden.types} event types, ${golden.payloads} released payloads`,
-      findings: [...findings.flat(), ...golden.findings],
+      seen: `${golden.types} event types, ${golden.payloads} released payloads, ${count(readers.consumers, "consumer")}`,
+      // What follows from contracts that are wrong would only say everything twice.
+      findings: findings.length > 0 ? findings : await checkGenerated(root, scratch, now),
+      warnings: readers.warnings,
     };
   } finally {
     rmSync(scratch, { recursive: true, force: true });
@@ -41,33 +64,4 @@ async function breaking(root: string): Promise<string[]> {
   return findings.map((line) => `${line} [breaks what was released]`);
 }
 
-/** Generates into a folder of its own, so that the check never changes the checkout. */
-async function drift(root: string, scratch: string): Promise<string[]> {
-  const failed = await buf(root, ["generate", "-o", scratch]);
-  if (failed.length > 0) return failed;
-  const wanted = treeOf(join(scratch, GENERATED));
-  const present = treeOf(join(root, GENERATED));
-  const names = [...new Set([...wanted.keys(), ...present.keys()])].toSorted(byText);
-  return names
-    .filter((name) => wanted.get(name) !== present.get(name))
-    .map((name) => `${GENERATED}/${name}: not what proto/ says; "npm run generate" writes it`);
-}
-
-/** buf's complaints, one a line; empty when it is content. */
-async function buf(root: string, args: readonly string[]): Promise<string[]> {
-  const run = await command("buf", args, { cwd: root });
-  if (run.code === 0) return [];
-  const lines = run.output.split("\n").filter((line) => line.trim() !== "");
-  return lines.length > 0 ? lines : [`buf ${args[0] ?? ""} ended with ${run.code} and no message`];
-}
-
-function treeOf(folder: string): Map<string, string> {
-  if (!existsSync(folder)) return new Map();
-  const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-  return new Map(
-    files.map((entry) => {
-      const path = join(entry.parentPath, entry.name);
-      return [path.slice(folder.length + 1), readFileSync(path, "utf8")];
-    }),
-  );
-}
+const count = (number: number, what: string): string => `${number} ${what}${number === 1 ? "" : "s"}`;

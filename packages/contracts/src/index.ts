@@ -15,5 +15,9 @@ export {
 } from "./gen/tributary/system/v1/connection_events_pb.ts";
 export * from "./gen/tributary/task/v1/task_events_pb.ts";
 export * from "./gen/tributary/task/v1/task_pb.ts";
+export * from "./catalogue.ts";
+export * from "./error-sentences.ts";
+export * from "./errors.ts";
 export * from "./events.ts";
+export { eventCatalogue } from "./gen/catalogue.ts";
 export * from "./naming.ts";

@@ -1,20 +1,9 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import {
-  createFileRegistry,
-  type DescMessage,
-  type FileRegistry,
-  fromBinary,
-  fromJson,
-  getOption,
-  hasOption,
-  type JsonValue,
-  toBinary,
-  toJson,
-} from "@bufbuild/protobuf";
-import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
+import { type FileRegistry, fromBinary, fromJson, type JsonValue, toBinary, toJson } from "@bufbuild/protobuf";
 import { isDeepStrictEqual } from "node:util";
 import { byText } from "../tree.ts";
+import { eventTypesOf } from "./registry.ts";
 
 /** One folder a release, one binary and one JSON file an event type. Nothing in it ever changes. */
 export const GOLDEN = "proto/golden";
@@ -26,24 +15,8 @@ export interface GoldenResult {
   readonly findings: readonly string[];
 }
 
-/** Every type of an image, with the options that Tributary's files declare. */
-export function registryOf(image: Uint8Array): FileRegistry {
-  return createFileRegistry(fromBinary(FileDescriptorSetSchema, image));
-}
-
-/** The messages that are published as events, by name. */
-export function eventTypesOf(registry: FileRegistry): DescMessage[] {
-  const option = registry.getExtension("tributary.options.v1.event_subject");
-  if (option === undefined) return [];
-  return [...registry]
-    .filter((type) => type.kind === "message")
-    .filter((type) => hasOption(type, option) && getOption(type, option) !== "")
-    .toSorted((a, b) => byText(a.typeName, b.typeName));
-}
-
 /** Decodes every payload ever released with the contracts as they are now, and compares it with the JSON beside it. */
-export function checkGolden(root: string, image: Uint8Array): GoldenResult {
-  const registry = registryOf(image);
+export function checkGolden(root: string, registry: FileRegistry): GoldenResult {
   const events = eventTypesOf(registry);
   const files = goldenFiles(root);
   const findings = files.flatMap((file) => checkPayload(root, registry, file));

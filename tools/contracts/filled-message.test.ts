@@ -5,7 +5,7 @@ import { type DescMessage, fromBinary, fromJson, isFieldSet, toBinary, toJson } 
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { command } from "../command.ts";
 import { filledMessage } from "./filled-message.ts";
-import { registryOf } from "./golden.ts";
+import { registryOf } from "./registry.ts";
 
 const SCALARS =
   "double float int32 int64 uint32 uint64 sint32 sint64 fixed32 fixed64 sfixed32 sfixed64 bool string bytes";
