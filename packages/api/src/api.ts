@@ -1,10 +1,11 @@
-import { checkOrigin } from "@tributary/auth";
+import { codeOf } from "@tributary/contracts";
 import { Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { connectionRoutes } from "./connection-routes.ts";
 import { consentRoutes } from "./consent-routes.ts";
-import { ApiError, answerError, codeOf } from "./errors.ts";
-import type { ApiEnv, ApiOptions } from "./options.ts";
+import { ApiError, answerError } from "./errors.ts";
+import { guarded } from "./guard.ts";
+import { type ApiEnv, type ApiOptions } from "./options.ts";
 import { webhookRoutes } from "./webhook-routes.ts";
 import { integrationJson } from "./views.ts";
 
@@ -38,19 +39,16 @@ export function createApi(options: ApiOptions): Hono<ApiEnv> {
   );
   app.route("/webhooks", webhookRoutes(options));
   const signedIn = new Hono<ApiEnv>();
-  signedIn.use(async (c, next) => {
-    const identity = await options.authenticator.authenticate(c.req.raw);
-    // The guard's body is exactly this.
-    if (identity === undefined)
-      return c.json({ error: "missing_authorization" }, 401, { "www-authenticate": "Bearer" });
-    c.set("identity", identity);
-    if (!checkOrigin(c.req.raw, options.origin))
-      throw new ApiError("csrf_rejected", "The request did not come from our own pages.");
-    return next();
-  });
+  signedIn.use(guarded(options));
   signedIn.get("/me", (c) => {
-    const { userId, name, email, organizationId, organizationName } = c.get("identity");
-    return c.json({ user: { id: userId, name, email }, organization: { id: organizationId, name: organizationName } });
+    const identity = c.get("identity");
+    const { name, organizationId, organizationName, permissions } = identity;
+    const who = identity.kind === "user" ? { id: identity.userId, email: identity.email } : { id: "", email: "" };
+    return c.json({
+      user: { ...who, name },
+      organization: { id: organizationId, name: organizationName },
+      permissions,
+    });
   });
   signedIn.get("/integrations", (c) =>
     c.json({

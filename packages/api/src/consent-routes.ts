@@ -1,8 +1,9 @@
+import { codeOf, type ErrorCode } from "@tributary/contracts";
 import { beginConsent, errorName, finishConsent, IntegrationError } from "@tributary/integrations";
 import { Hono } from "hono";
 import { z } from "zod";
-import { type ApiEnv, type ApiOptions, caller } from "./options.ts";
-import { ApiError, codeOf, type ErrorCode } from "./errors.ts";
+import { type ApiEnv, type ApiOptions, browserOf, caller } from "./options.ts";
+import { ApiError } from "./errors.ts";
 import { readJson } from "./read-json.ts";
 
 const Start = z.strictObject({ connectionId: z.uuid().optional() });
@@ -13,10 +14,9 @@ export function consentRoutes({ runtime, nudge }: ApiOptions): Hono<ApiEnv> {
 
   routes.post("/:integration/oauth/start", async (c) => {
     const { connectionId } = await readJson(c, Start);
-    const { userId, sessionHash } = c.get("identity");
     const challenge = await beginConsent(runtime, {
       ...caller(c),
-      person: { userId, sessionHash },
+      person: browserOf(c),
       integration: c.req.param("integration"),
       ...(connectionId === undefined ? {} : { connectionId }),
     });
@@ -30,16 +30,15 @@ export function consentRoutes({ runtime, nudge }: ApiOptions): Hono<ApiEnv> {
   });
 
   routes.get("/oauth/callback/:contextId", async (c) => {
-    const identity = c.get("identity");
     const contextId = c.req.param("contextId");
     const query = new URL(c.req.url).searchParams;
-    const { userId, sessionHash, organizationId } = identity;
+    const { organizationId } = c.get("identity");
     try {
       const outcome = await finishConsent(runtime, {
         contextId,
         query,
         organizationId,
-        person: { userId, sessionHash },
+        person: browserOf(c),
       });
       nudge();
       const kind = outcome.kind === "relinked" ? "linked" : outcome.kind;
