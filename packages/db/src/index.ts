@@ -1,6 +1,6 @@
 export { asOwner } from "./as-owner.ts";
 export { assertOutsideTransaction, type Database, type Queryable, run } from "./database.ts";
-export { migrate, type Migrations } from "./migrate.ts";
+export { migrate, type Migrations, RowSecurityError } from "./migrate.ts";
 export { openPglite, type PgliteOptions } from "./pglite.ts";
 export { openPostgres, type PostgresOptions } from "./postgres.ts";
 export { acrossOrganizations, type CrossRole, type OrganizationRole, roleName, withOrganization } from "./scope.ts";
