@@ -1,4 +1,4 @@
-import type { Authenticator, Identity } from "@tributary/auth";
+import type { Guard, Identity } from "@tributary/auth";
 import type { Caller, Connections, Ingress, Runtime } from "@tributary/integrations";
 import type { Context } from "hono";
 
@@ -7,7 +7,8 @@ export interface ApiOptions {
   readonly runtime: Runtime;
   readonly connections: Connections;
   readonly ingress: Ingress;
-  readonly authenticator: Authenticator;
+  /** Lets requests in: by session or by token. */
+  readonly guard: Guard;
   /** Public origin, "https://tributary.example.com": what a browser's `Origin` must equal when something changes. */
   readonly origin: string;
   /** True when the providers are simulated. */
@@ -20,8 +21,18 @@ export interface ApiEnv {
   Variables: { identity: Identity; correlationId: string };
 }
 
-/** The signed-in person, as the owner of their own connections. */
+/** Whoever asks, as the owner of their own connections: a person's are theirs, a service's are its organisation's. */
 export const caller = (c: Context<ApiEnv>): Caller => {
-  const { organizationId, userId, name } = c.get("identity");
-  return { organizationId, owner: { kind: "user", id: userId }, name };
+  const identity = c.get("identity");
+  const { organizationId, name } = identity;
+  const owner: Caller["owner"] =
+    identity.kind === "user" ? { kind: "user", id: identity.userId } : { kind: "organization", id: organizationId };
+  return { organizationId, owner, name };
+};
+
+/** The person and the browser that a flow is bound to. The table lets nobody else come here. */
+export const browserOf = (c: Context<ApiEnv>): { readonly userId: string; readonly sessionHash: string } => {
+  const identity = c.get("identity");
+  if (identity.kind !== "user" || identity.sessionHash === undefined) throw new Error("no browser session");
+  return { userId: identity.userId, sessionHash: identity.sessionHash };
 };

@@ -145,6 +145,7 @@ describe("signing in", () => {
     const browser = new Browser();
     expect((await browser.signIn("ada", "/connect/todoist?x=1")).href).toBe(`${ORIGIN}/connect/todoist?x=1`);
     expect(await browser.whoAmI()).toEqual({
+      kind: "user",
       userId: expect.stringMatching(/^[0-9a-f-]{36}$/),
       name: "ada of the test",
       email: "shared@example.com",

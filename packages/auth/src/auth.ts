@@ -1,7 +1,7 @@
 import type { Database } from "@tributary/db";
 import { checkOrigin } from "./check-origin.ts";
 import { cookiesOf, isLoopback } from "./cookies.ts";
-import type { Authenticator } from "./identity.ts";
+import type { Authenticator, UserIdentity } from "./identity.ts";
 import { returnTo } from "./return-to.ts";
 import {
   closeSession,
@@ -42,8 +42,8 @@ export interface Auth {
    */
   readonly handler: (request: Request) => Promise<Response>;
   /** By the session's cookie. */
-  readonly authenticator: Authenticator;
-  /** Ends one session, by {@link import("./identity.ts").Identity.sessionHash}. */
+  readonly authenticator: Authenticator<UserIdentity>;
+  /** Ends one session, by {@link UserIdentity.sessionHash}. */
   signOut(hash: string): Promise<void>;
   signOutEverywhere(organizationId: string, userId: string): Promise<void>;
   /** Deletes expired sessions; once an hour is plenty. @returns how many. */

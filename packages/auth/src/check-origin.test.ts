@@ -8,7 +8,7 @@ it.each<[string, Record<string, string>, boolean]>([
   ["HEAD", {}, true],
   ["POST", { origin: ours }, true],
   ["POST", { origin: "null", "sec-fetch-site": "same-origin" }, true],
-  ["POST", { "sec-fetch-site": "same-origin" }, true],
+  ["POST", { "sec-fetch-site": "same-origin" }, false],
   ["POST", {}, false],
   ["POST", { origin: "null" }, false],
   ["POST", { origin: "null", "sec-fetch-site": "cross-site" }, false],

@@ -1,7 +1,25 @@
 export { type Auth, type AuthOptions, createAuth } from "./auth.ts";
 export { checkOrigin } from "./check-origin.ts";
-export type { Authenticator, Identity, Permission } from "./identity.ts";
+export {
+  type AuthContext,
+  bearerAuthenticator,
+  createGuard,
+  type Demand,
+  type Guard,
+  type GuardOptions,
+  type Rejection,
+} from "./guard.ts";
+export {
+  type Authenticator,
+  type Identity,
+  type Permission,
+  PERMISSIONS,
+  type ServiceIdentity,
+  type UserIdentity,
+} from "./identity.ts";
 export { migrations } from "./migrations.ts";
+export { type RefusalCode, Refused } from "./refused.ts";
 export { returnTo } from "./return-to.ts";
 export type { Person } from "./session.ts";
-export { createServiceKeys, type ServiceIdentity, type ServiceKey, type ServiceKeys } from "./service-keys.ts";
+export { createServiceKeys, type ServiceKey, type ServiceKeys } from "./service-keys.ts";
+export { createTokens, type TokenOptions, type Tokens } from "./tokens.ts";

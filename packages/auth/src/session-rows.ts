@@ -1,7 +1,7 @@
 import { hash, randomBytes, randomUUID } from "node:crypto";
 import { acrossOrganizations, type Database, type Queryable } from "@tributary/db";
 import { and, eq, gt, lt, or } from "drizzle-orm";
-import type { Identity, Permission } from "./identity.ts";
+import type { Permission, UserIdentity } from "./identity.ts";
 import { identity, membership, organization, session, user } from "./schema.ts";
 import type { Person } from "./session.ts";
 
@@ -77,7 +77,7 @@ async function member(tx: Queryable, options: OpenSession): Promise<string | und
 }
 
 /** Whose cookie this is. Names no organisation: the session is what tells it. */
-export async function readSession(database: Database, token: string, now: Date): Promise<Identity | undefined> {
+export async function readSession(database: Database, token: string, now: Date): Promise<UserIdentity | undefined> {
   const key = sessionHash(token);
   const read = (tx: Queryable) =>
     tx
@@ -106,7 +106,7 @@ export async function readSession(database: Database, token: string, now: Date):
       tx.update(session).set({ lastSeenAt: now }).where(eq(session.hash, key)),
     );
   }
-  return { ...found, sessionHash: key };
+  return { kind: "user", ...found, sessionHash: key };
 }
 
 export async function closeSession(database: Database, key: string): Promise<void> {

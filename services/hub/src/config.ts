@@ -13,15 +13,45 @@ export type Role = (typeof ROLES)[number];
 
 const port = z.coerce.number().int().min(1).max(65_535);
 const flag = z.enum(["true", "false"]).transform((value) => value === "true");
-/** `name:organisation:key`, separated by commas. */
+const PERMISSIONS = ["view", "manage", "credentials"] as const;
+/** `name:organisation:key` or `name:organisation:key:view+manage`, separated by commas. */
 const serviceKeys = z
   .string()
   .transform((text) => text.split(",").map((entry) => entry.trim().split(":")))
   .refine(
-    (entries) => entries.every((entry) => entry.length === 3 && (entry[2]?.length ?? 0) >= 32),
+    (entries) => entries.every(([, , key = "", ...rest]) => key.length >= 32 && rest.length <= 1),
     "name:organisation:key, the key of 32 characters at least",
   )
-  .transform((entries) => entries.map(([name = "", organizationId = "", key = ""]) => ({ name, organizationId, key })));
+  .refine(
+    (entries) => entries.every(([, , , names]) => (names?.split("+") ?? []).every((one) => isPermission(one))),
+    `after the key: ${PERMISSIONS.join("+")}, or some of them`,
+  )
+  .refine(
+    (entries) => entries.every(([name]) => entries.filter(([other]) => other === name).length <= 2),
+    "a service has two keys at most",
+  )
+  .refine(
+    (entries) =>
+      new Set(entries.map(([name, organization]) => `${name}:${organization}`)).size ===
+      new Set(entries.map(([name]) => name)).size,
+    "a service works for one organisation",
+  )
+  .transform((entries) =>
+    entries.map(([name = "", organizationId = "", key = "", names]) => ({
+      name,
+      organizationId,
+      key,
+      ...(names === undefined
+        ? {}
+        : {
+            permissions: names
+              .split("+")
+              .filter(isPermission)
+              .map((one) => `integrations.${one}` as const),
+          }),
+    })),
+  );
+const isPermission = (name: string): name is (typeof PERMISSIONS)[number] => PERMISSIONS.some((one) => one === name);
 
 /** Every setting there is; `.env.example` and docs/SETTINGS.md explain them in the same order. */
 const Environment = z.object({
@@ -46,6 +76,10 @@ const Environment = z.object({
   TRIBUTARY_OIDC_ISSUER: z.url().optional(),
   TRIBUTARY_OIDC_CLIENT_ID: z.string().min(1).optional(),
   TRIBUTARY_OIDC_CLIENT_SECRET: z.string().min(1).optional(),
+  TRIBUTARY_JWT_SECRET: z.string().min(32).optional(),
+  TRIBUTARY_JWT_KEYS_URL: z.url({ protocol: /^https?$/ }).optional(),
+  TRIBUTARY_JWT_ISSUER: z.string().min(1).optional(),
+  TRIBUTARY_JWT_AUDIENCE: z.string().min(1).optional(),
   TRIBUTARY_SANDBOX: flag.optional(),
   TRIBUTARY_SANDBOX_PORT: port.default(4609),
   LOG_LEVEL: z.enum(["debug", "info", "warn", "error", "silent"]).optional(),
@@ -55,6 +89,13 @@ export interface OAuthClientConfig {
   readonly integration: string;
   readonly clientId: string;
   readonly clientSecret: string;
+}
+
+/** Whose signed tokens services may send, and how they are verified: by a shared secret or by published keys. */
+export interface TokenConfig {
+  readonly issuer: string;
+  readonly audience: string;
+  readonly keys: { readonly secret: string } | { readonly keySetUrl: string };
 }
 
 export interface SandboxConfig {
@@ -75,9 +116,11 @@ export interface Config {
   readonly roles: ReadonlySet<Role>;
   readonly vaultKeys: string | undefined;
   readonly sessionSecret: string | undefined;
-  readonly serviceKeys: readonly { readonly name: string; readonly organizationId: string; readonly key: string }[];
+  readonly serviceKeys: z.output<typeof serviceKeys>;
   readonly organizationId: string;
   readonly oidc: { readonly issuer: string; readonly clientId: string; readonly clientSecret: string } | undefined;
+  /** Undefined: no token is valid. */
+  readonly tokens: TokenConfig | undefined;
   readonly oauthClients: readonly OAuthClientConfig[];
   /** The simulated providers, and where their block of ports begins; undefined: the real ones. */
   readonly sandbox: SandboxConfig | undefined;
@@ -124,6 +167,7 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, in
     serviceKeys: settings.TRIBUTARY_SERVICE_KEYS,
     organizationId: settings.TRIBUTARY_ORGANIZATION,
     oidc: oidc(settings),
+    tokens: tokens(settings),
     oauthClients: integrations.flatMap((integration) => oauthClient(integration, env)),
     sandbox: sandbox ? { firstPort: settings.TRIBUTARY_SANDBOX_PORT } : undefined,
     logLevel: settings.LOG_LEVEL ?? (embedded ? "warn" : "info"),
@@ -144,6 +188,25 @@ function oidc(settings: z.output<typeof Environment>): Config["oidc"] {
       "sign-in needs TRIBUTARY_OIDC_ISSUER, TRIBUTARY_OIDC_CLIENT_ID and TRIBUTARY_OIDC_CLIENT_SECRET together",
     );
   return { issuer, clientId, clientSecret };
+}
+
+function tokens(settings: z.output<typeof Environment>): TokenConfig | undefined {
+  const {
+    TRIBUTARY_JWT_SECRET: secret,
+    TRIBUTARY_JWT_KEYS_URL: keySetUrl,
+    TRIBUTARY_JWT_ISSUER: issuer,
+    TRIBUTARY_JWT_AUDIENCE: audience,
+  } = settings;
+  if ([secret, keySetUrl, issuer, audience].every((one) => one === undefined)) return undefined;
+  if (issuer === undefined || audience === undefined || (secret === undefined) === (keySetUrl === undefined))
+    throw new ConfigError(
+      "tokens need TRIBUTARY_JWT_ISSUER, TRIBUTARY_JWT_AUDIENCE and one of TRIBUTARY_JWT_SECRET and TRIBUTARY_JWT_KEYS_URL",
+    );
+  if (keySetUrl === undefined) return { issuer, audience, keys: { secret: secret ?? "" } };
+  const { protocol, hostname } = new URL(keySetUrl);
+  if (protocol !== "https:" && !isLoopback(hostname))
+    throw new ConfigError("TRIBUTARY_JWT_KEYS_URL must be https, unless it is on loopback");
+  return { issuer, audience, keys: { keySetUrl } };
 }
 
 /** `TRIBUTARY_OAUTH_<INTEGRATION>_CLIENT_ID` and `…_CLIENT_SECRET`, with `-` as `_`. */

@@ -1,7 +1,14 @@
 import { createApi, createRpc, EVENT_RETENTION_DAYS } from "@tributary/api";
-import { type Auth, createAuth, createServiceKeys, migrations as authTables } from "@tributary/auth";
+import {
+  type Auth,
+  createAuth,
+  createGuard,
+  createServiceKeys,
+  createTokens,
+  migrations as authTables,
+} from "@tributary/auth";
 import { connectors } from "@tributary/connectors";
-import { type Database, migrate, openPglite, openPostgres } from "@tributary/db";
+import { type Database, migrate, openPglite, openPostgres, RowSecurityError } from "@tributary/db";
 import {
   createConnections,
   createIngress,
@@ -58,7 +65,9 @@ export async function startHub(config: Config, onStart: Progress["step"] = () =>
     return await compose(config, onStart, opened, stop);
   } catch (error) {
     await stop();
-    throw error instanceof VaultError && error.code.startsWith("key_") ? new ConfigError(error.message) : error;
+    const operators =
+      error instanceof RowSecurityError || (error instanceof VaultError && error.code.startsWith("key_"));
+    throw operators ? new ConfigError(error.message) : error;
   }
 }
 
@@ -211,7 +220,14 @@ function routes({ config, runtime, auth, nudge, stream, localKey, database }: Ro
     runtime,
     connections: createConnections(runtime, nudge),
     ingress: createIngress(runtime),
-    authenticator: auth.authenticator,
+    guard: createGuard({
+      serviceKeys,
+      sessions: auth.authenticator,
+      ...(config.tokens === undefined ? {} : { tokens: createTokens({ ...config.tokens, now: runtime.now }) }),
+      log: (rejection) => runtime.log.warn({ ...rejection }, "a request was refused"),
+      now: runtime.now,
+      uuid: runtime.uuid,
+    }),
     origin: config.publicOrigin,
     sandbox: config.sandbox !== undefined,
     nudge,

@@ -4,6 +4,8 @@ import { pino } from "pino";
 /** Fields that may appear in the log: ids, codes, counts, times. Anything else is dropped, so that nothing leaks by habit. */
 const ALLOWED = new Set([
   "action",
+  "attempted_org_id",
+  "caller_identity",
   "claimed",
   "code",
   "connection",
@@ -27,13 +29,17 @@ const ALLOWED = new Set([
   "port",
   "reason",
   "receipt",
+  "rejection_reason",
+  "request_id",
   "roles",
+  "route",
   "run",
   "sequence",
   "setting",
   "signal",
   "status",
   "stream",
+  "timestamp",
   "version",
 ]);
 const TEXT_MAX = 200;
