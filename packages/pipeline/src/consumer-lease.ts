@@ -1,4 +1,5 @@
 import { acrossOrganizations, type Database, run, withOrganization } from "@tributary/db";
+import { type AfterDeadLetter, ConsumerDiffers, typeDifferences } from "./consumers.ts";
 import type { ConsumerKey } from "./positions.ts";
 
 /** A stream serves its consumer as long as it renews. */
@@ -12,9 +13,12 @@ const ACQUIRE = `
 INSERT INTO pipeline.consumer AS c (organization_id, name, types, created_at, last_seen_at, holder, until)
 VALUES ($1, $2, $3, now(), now(), $4, now() + make_interval(secs => ${LEASE_SECONDS}))
 ON CONFLICT (organization_id, name) DO UPDATE
-SET types = excluded.types, last_seen_at = now(), holder = excluded.holder, until = excluded.until
-WHERE c.holder IS NULL OR c.until < now() OR c.last_seen_at < now() - make_interval(secs => ${SILENT_SECONDS})
-RETURNING name`;
+SET last_seen_at = now(), holder = excluded.holder, until = excluded.until
+WHERE (c.holder IS NULL OR c.until < now() OR c.last_seen_at < now() - make_interval(secs => ${SILENT_SECONDS}))
+  AND c.types @> excluded.types AND c.types <@ excluded.types
+RETURNING after_dead_letter AS "afterDeadLetter"`;
+
+const TYPES = "SELECT types FROM pipeline.consumer WHERE organization_id = $1 AND name = $2";
 
 const RENEW = `
 UPDATE pipeline.consumer SET until = now() + make_interval(secs => ${LEASE_SECONDS}),
@@ -23,15 +27,26 @@ WHERE organization_id = $1 AND name = $2 AND holder = $3 RETURNING name`;
 
 const RELEASE = "UPDATE pipeline.consumer SET holder = NULL WHERE organization_id = $1 AND name = $2 AND holder = $3";
 
-/** Makes the consumer when it is new. @returns false while another stream serves it. */
+/**
+ * Makes the consumer when it is new; one that stands is never changed.
+ * @returns how it is set up, or undefined while another stream serves it. @throws ConsumerDiffers.
+ */
 export async function acquireConsumer(
   database: Database,
   { organizationId, consumer }: ConsumerKey,
   types: readonly string[],
   holder: string,
-): Promise<boolean> {
-  const params = [organizationId, consumer, types, holder];
-  return (await withOrganization(database, organizationId, (tx) => run(tx, ACQUIRE, params))).length > 0;
+): Promise<{ readonly afterDeadLetter: AfterDeadLetter } | undefined> {
+  return withOrganization(database, organizationId, async (tx) => {
+    const wanted = [...new Set(types)].toSorted();
+    const params = [organizationId, consumer, wanted, holder];
+    const [acquired] = await run<{ afterDeadLetter: AfterDeadLetter }>(tx, ACQUIRE, params);
+    if (acquired !== undefined) return acquired;
+    const [stands] = await run<{ types: string[] }>(tx, TYPES, [organizationId, consumer]);
+    const differences = typeDifferences(stands?.types ?? wanted, wanted);
+    if (differences.length > 0) throw new ConsumerDiffers(differences);
+    return undefined;
+  });
 }
 
 /** @param alive whether the subscriber showed a sign of life since the last call. @returns false when it was lost. */

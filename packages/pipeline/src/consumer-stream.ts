@@ -2,14 +2,18 @@ import { type Database, type Queryable, withOrganization } from "@tributary/db";
 import type { EventBatch } from "./append.ts";
 import { createBell } from "./bell.ts";
 import type { Wake } from "./hand-off.ts";
+import { connectionIsHeld } from "./dead-letters.ts";
 import { createLane, type Lane } from "./lane.ts";
 import { eventsAfter, type LedgerEvent } from "./ledger.ts";
 import { type ConsumerKey, type PositionWriter, readPositions, unreadConnections } from "./positions.ts";
+import { type AgainEvent, createReplayFeed } from "./replay-feed.ts";
 
 /** Events of one connection read at a time, before another connection has its turn. */
 const READ_EVENTS = 200;
 /** Lanes kept while nothing is to be done in them, so that their next event needs no look-up. */
 const IDLE_LANES_MAX = 5_000;
+/** Payloads read from memory and not yet given out; past this they are read from the ledger when their turn has come. */
+const IN_HAND_BYTES_MAX = 16 * 1024 * 1024;
 /** Connections that wait for their turn; past this the database is asked again instead. */
 const READY_MAX = 10_000;
 const PAGE = 500;
@@ -26,6 +30,8 @@ export interface ConsumerStreamOptions extends ConsumerKey {
   readonly types: readonly string[];
   /** Events outstanding at most. */
   readonly window: number;
+  /** What follows a dead letter in its connection waits: one event of a connection is given out at a time. */
+  readonly hold: boolean;
   readonly signal: AbortSignal;
   /** Milliseconds that only ever grow. */
   readonly clock: () => number;
@@ -33,16 +39,21 @@ export interface ConsumerStreamOptions extends ConsumerKey {
 
 /** One consumer's way through the ledger: what is ready to be read, and what is outstanding. Memory is bounded. */
 export interface ConsumerStream {
-  events(): AsyncGenerator<LedgerEvent>;
+  events(): AsyncGenerator<AgainEvent>;
   hear(wake: Wake): void;
   /** @returns a promise of its durability, or undefined when the event is not outstanding here. */
   settle(connectionId: string, sequence: bigint): Promise<void> | undefined;
   /** Told by somebody who settled it in the database. */
   settledElsewhere(connectionId: string, sequence: bigint): void;
+  /** Frees the place of an event that was sent again. @returns as `settle`; for a redriven letter always undefined. */
+  settleAgain(replayId: string, redrive: number, connectionId: string, sequence: bigint): Promise<void> | undefined;
+  /** Looks what is to be sent again. */
+  poke(): void;
+  readonly outstanding: number;
 }
 
 export function createConsumerStream(options: ConsumerStreamOptions): ConsumerStream {
-  const { database, positions, types, window, signal, clock } = options;
+  const { database, positions, types, window, hold, signal, clock } = options;
   const lanes = new Map<string, Lane>();
   /** Connections with something to read, in the order of their turns. */
   const ready = new Set<string>();
@@ -52,23 +63,59 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
   const reader = <T>(work: (tx: Queryable) => Promise<T>): Promise<T> =>
     withOrganization(database, options.organizationId, work, "reader");
   const wanted = (type: string): boolean => types.length === 0 || types.includes(type);
+  const feed = createReplayFeed({ ...options, ring: () => bell.ring() });
+  /** Sent again and not settled. */
+  const again = new Set<string>();
+  /** So much of the window is kept for what is sent again, as long as there is something: neither road starves the other. */
+  const reserve = Math.max(1, Math.floor(window / 4));
+  /** With a window of one event, the two take turns. */
+  let turn: "live" | "again" = "again";
+  let inHandBytes = 0;
+  /** Live ones and those sent again. */
   let outstanding = 0;
   /** Where the walk over all connections stands; undefined when it has ended. */
   let walk: string | undefined = FIRST_ID;
   let lookAt = 0;
   /** The connection that the ledger is asked about now: what it commits meanwhile is asked for again. */
   let reading: string | undefined;
+  /** How many events it may answer with. */
+  let coming = 0;
 
   signal.addEventListener("abort", () => bell.ring(), { once: true });
 
-  async function* events(): AsyncGenerator<LedgerEvent> {
+  async function* events(): AsyncGenerator<AgainEvent> {
     while (!signal.aborted) {
-      const event = inHand.shift();
+      const event = sendAgain() ?? takeInHand();
       if (event !== undefined) yield event;
-      else if (outstanding < window && (ready.size > 0 || walk !== undefined)) await readOn();
+      else if (outstanding < liveMax() && (ready.size > 0 || walk !== undefined)) await readOn();
       else if (clock() >= lookAt) await look();
       else await bell.wait(Math.max(1, lookAt - clock()));
     }
+  }
+
+  function takeInHand(): AgainEvent | undefined {
+    const event = inHand.shift();
+    if (event === undefined) return undefined;
+    inHandBytes -= event.payload.length;
+    turn = "again";
+    return { ...event, replayId: "", redrive: 0 };
+  }
+
+  function sendAgain(): AgainEvent | undefined {
+    if (outstanding >= window || again.size >= reserve || (window === 1 && turn === "live")) return undefined;
+    const event = feed.next();
+    if (event === undefined) return undefined;
+    again.add(againKey(event.replayId, event.redrive, event.connectionId, event.sequence));
+    outstanding++;
+    turn = "live";
+    return event;
+  }
+
+  /** How much of the window live events may fill now. */
+  function liveMax(): number {
+    if (again.size >= reserve || !feed.pending) return window;
+    if (window === 1) return turn === "live" ? 1 : 0;
+    return window - (reserve - again.size);
   }
 
   async function readOn(): Promise<void> {
@@ -76,10 +123,19 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
     if (connectionId === undefined) return nextPage();
     ready.delete(connectionId);
     const lane = lanes.get(connectionId) ?? (await openLane(connectionId));
-    const limit = Math.min(READ_EVENTS, window - outstanding);
+    if (hold && lane.outstanding > 0) return;
+    const limit = hold ? 1 : Math.max(1, Math.min(READ_EVENTS, liveMax() - outstanding));
     reading = connectionId;
-    const steps = await reader((tx) => eventsAfter(tx, { ...options, connectionId }, lane.read, types, limit));
+    coming = limit;
+    const steps = await reader(async (tx) =>
+      hold && (await connectionIsHeld(tx, options, connectionId))
+        ? undefined
+        : eventsAfter(tx, { ...options, connectionId }, lane.read, types, limit),
+    );
     reading = undefined;
+    coming = 0;
+    // The walk over all connections comes by again.
+    if (steps === undefined) return;
     for (const { place, event } of steps) take(lane, place, event);
     if (steps.length === limit) ready.add(connectionId);
     if (lane.outstanding === 0) save(lane);
@@ -89,6 +145,7 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
   function take(lane: Lane, place: Lane["read"], event: LedgerEvent | undefined): void {
     if (!lane.step(place, event !== undefined) || event === undefined) return;
     outstanding++;
+    inHandBytes += event.payload.length;
     inHand.push(event);
   }
 
@@ -143,8 +200,9 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
   function hearBatch(batch: EventBatch, firstSequence: bigint): void {
     const lane = lanes.get(batch.connectionId);
     const caughtUp = reading !== batch.connectionId && !ready.has(batch.connectionId);
-    const next = caughtUp && lane?.read.sequence === firstSequence - 1n;
-    if (!next || outstanding + batch.events.length > window) return wake(batch.connectionId);
+    const next = !hold && caughtUp && lane?.read.sequence === firstSequence - 1n;
+    const room = outstanding + coming + batch.events.length <= liveMax() && inHandBytes < IN_HAND_BYTES_MAX;
+    if (!next || !room) return wake(batch.connectionId);
     batch.events.forEach((event, index) => {
       const sequence = firstSequence + BigInt(index);
       const { organizationId, connectionId, connector, backfill, traceparent } = batch;
@@ -173,13 +231,29 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
       if (lane === undefined) return undefined;
       if (lane.settle(sequence)) {
         outstanding--;
+        if (hold) wake(connectionId);
         bell.ring();
       } else if (sequence > lane.settled) return undefined;
       return positions.write(options, connectionId, lane.settled);
     },
     settledElsewhere: (connectionId, sequence) => {
       if (lanes.get(connectionId)?.settle(sequence) === true) outstanding--;
+      if (hold) wake(connectionId);
       bell.ring();
+    },
+    settleAgain: (replayId, redrive, connectionId, sequence) => {
+      if (again.delete(againKey(replayId, redrive, connectionId, sequence))) outstanding--;
+      if (redrive > 0) feed.letterSettled(replayId, connectionId, sequence);
+      if (hold) wake(connectionId);
+      bell.ring();
+      return redrive > 0 ? undefined : feed.settle(replayId, connectionId, sequence);
+    },
+    poke: () => feed.poke(),
+    get outstanding() {
+      return outstanding;
     },
   };
 }
+
+const againKey = (replayId: string, redrive: number, connectionId: string, sequence: bigint): string =>
+  `${replayId} ${redrive > 0} ${connectionId}:${sequence}`;

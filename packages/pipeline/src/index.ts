@@ -1,5 +1,25 @@
 export { APPEND_EVENTS_MAX, type Append, append, type EventBatch, type PendingEvent } from "./append.ts";
 export {
+  type AfterDeadLetter,
+  type ConnectionLag,
+  ConsumerDiffers,
+  type Consumers,
+  type ConsumersOptions,
+  ConsumerUnsupported,
+  type ConsumerView,
+  type ConsumerWish,
+  createConsumers,
+} from "./consumers.ts";
+export {
+  type Counted,
+  createDeadLetters,
+  type DeadLetter,
+  type DeadLetterChoice,
+  type DeadLetterQuery,
+  type DeadLetters,
+  trimDeadLetters,
+} from "./dead-letters.ts";
+export {
   countConnectionEvents,
   deleteConnectionEvents,
   eventStrips,
@@ -14,6 +34,25 @@ export { dropExpiredPartitions, ensurePartitions, type RetentionOptions } from "
 export { createHandOff, type HandOff, type Wake } from "./hand-off.ts";
 export { SettlementRefused } from "./positions.ts";
 export {
+  createEventReader,
+  type EventPage,
+  type EventQuery,
+  type EventReader,
+  PAGE_EVENTS_MAX,
+  PageTokenInvalid,
+  type ReadEvent,
+} from "./read-events.ts";
+export {
+  createReplays,
+  ReplayRefused,
+  type Replays,
+  type ReplaysOptions,
+  type ReplayTargetView,
+  type ReplayView,
+  type ReplayWish,
+  trimReplays,
+} from "./replays.ts";
+export {
   ConsumerTaken,
   createEventStream,
   type EventStream,
@@ -23,4 +62,14 @@ export {
   type SubscribeOptions,
   WINDOW_MAX,
 } from "./stream.ts";
+export { type ParkedConnection, parkedConnections, unparkConnection } from "./relay-parked.ts";
+export {
+  applyStreams,
+  type BrokerWarning,
+  type InspectOptions,
+  inspectStreams,
+  type StreamCheck,
+  type StreamDifference,
+  type StreamInspection,
+} from "./stream-settings.ts";
 export { type Relay, type RelayLog, type RelayOptions, type RelayStatus, startRelay } from "./relay.ts";

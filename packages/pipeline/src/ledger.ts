@@ -185,10 +185,12 @@ export async function eventStrips(
 const DELETE_EVENTS = `
 WITH gone AS (
   DELETE FROM pipeline.event WHERE connection_id = $1 AND organization_id = $2 RETURNING 1
+), letters AS (
+  DELETE FROM pipeline.dead_letter WHERE connection_id = $1 AND organization_id = $2
 )
 SELECT count(*) AS events FROM gone`;
 
-/** Erases a connection's events; its position stays, so that no sequence is ever used twice. @returns how many. */
+/** Erases a connection's events, dead letters included; its position stays, so that no sequence is ever used twice. @returns how many. */
 export async function deleteConnectionEvents(
   tx: Queryable,
   organizationId: string,

@@ -4,6 +4,7 @@ import {
   customType,
   date,
   index,
+  integer,
   jsonb,
   pgSchema,
   primaryKey,
@@ -49,6 +50,7 @@ export const position = pipeline.table(
     published: count("published").notNull().default(0n),
     parkedSequence: count("parked_sequence"),
     parkedReason: text("parked_reason"),
+    parkedAt: instant("parked_at"),
   },
   (table) => [index("position_organization").on(table.organizationId, table.connectionId)],
 );
@@ -83,6 +85,7 @@ export const consumer = pipeline.table(
     lastSeenAt: instant("last_seen_at").notNull(),
     holder: uuid("holder"),
     until: instant("until").notNull(),
+    afterDeadLetter: text("after_dead_letter").$type<"continue" | "hold">().notNull().default("continue"),
   },
   (table) => [primaryKey({ columns: [table.organizationId, table.name] })],
 );
@@ -110,6 +113,63 @@ export const deadLetter = pipeline.table(
     type: text("type").notNull(),
     reason: text("reason").notNull(),
     diedAt: instant("died_at").notNull(),
+    id: uuid("id").notNull().defaultRandom(),
+    road: text("road").$type<"http" | "nats">().notNull().default("http"),
+    replayId: text("replay_id").notNull().default(""),
+    state: text("state").$type<"dead" | "redriving">().notNull().default("dead"),
+    attempts: integer("attempts").notNull().default(0),
+    redrives: integer("redrives").notNull().default(0),
+    connector: text("connector").notNull().default(""),
+    subject: text("subject").notNull().default(""),
+    objectKey: text("object_key").notNull().default(""),
+    time: instant("time").notNull().defaultNow(),
+    backfill: boolean("backfill").notNull().default(false),
+    traceparent: text("traceparent").notNull().default(""),
+    payload: bytes("payload").notNull(),
   },
-  (table) => [primaryKey({ columns: [table.organizationId, table.consumer, table.connectionId, table.sequence] })],
+  (table) => [
+    primaryKey({
+      columns: [table.organizationId, table.road, table.consumer, table.connectionId, table.sequence, table.replayId],
+    }),
+  ],
+);
+
+export const replay = pipeline.table(
+  "replay",
+  {
+    organizationId: text("organization_id").notNull(),
+    id: uuid("id").notNull(),
+    idempotencyKey: text("idempotency_key"),
+    consumer: text("consumer"),
+    types: text("types").array().notNull(),
+    connectionIds: uuid("connection_ids").array().notNull(),
+    fromAt: instant("from_at"),
+    untilAt: instant("until_at").notNull(),
+    eventsPerSecond: integer("events_per_second").notNull(),
+    state: text("state").$type<"running" | "done" | "cancelled" | "failed">().notNull().default("running"),
+    reason: text("reason").notNull().default(""),
+    total: count("total"),
+    createdBy: text("created_by").notNull(),
+    createdAt: instant("created_at").notNull().defaultNow(),
+    endedAt: instant("ended_at"),
+    holder: uuid("holder"),
+    leaseUntil: instant("lease_until").notNull().defaultNow(),
+  },
+  (table) => [primaryKey({ columns: [table.organizationId, table.id] })],
+);
+
+export const replayTarget = pipeline.table(
+  "replay_target",
+  {
+    organizationId: text("organization_id").notNull(),
+    replayId: uuid("replay_id").notNull(),
+    road: text("road").$type<"http" | "nats">().notNull(),
+    consumer: text("consumer").notNull(),
+    placeConnection: uuid("place_connection").notNull().default("00000000-0000-0000-0000-000000000000"),
+    placeSequence: count("place_sequence").notNull().default(0n),
+    done: count("done").notNull().default(0n),
+    ended: boolean("ended").notNull().default(false),
+    ahead: text("ahead").array().notNull().default([]),
+  },
+  (table) => [primaryKey({ columns: [table.organizationId, table.replayId, table.road, table.consumer] })],
 );

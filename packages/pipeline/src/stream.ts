@@ -1,4 +1,4 @@
-import { type Database, run, withOrganization } from "@tributary/db";
+import { acrossOrganizations, type Database } from "@tributary/db";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
   acquireConsumer,
@@ -8,9 +8,11 @@ import {
   renewConsumer,
 } from "./consumer-lease.ts";
 import { type ConsumerStream, createConsumerStream } from "./consumer-stream.ts";
+import { bury, settleRedriven } from "./dead-letters.ts";
 import type { HandOff } from "./hand-off.ts";
-import type { LedgerEvent } from "./ledger.ts";
 import { consumerKey, type ConsumerKey, createPositionWriter, SettlementRefused, settleStored } from "./positions.ts";
+import { type AgainEvent, consumersWithWork } from "./replay-feed.ts";
+import { settleReplayed } from "./replay-progress.ts";
 
 export interface SubscribeOptions extends ConsumerKey {
   /** Full protobuf names of the types wanted; empty means every type. */
@@ -22,7 +24,7 @@ export interface SubscribeOptions extends ConsumerKey {
 }
 
 /** An event on its way to a consumer. */
-export interface StreamedEvent extends LedgerEvent {
+export interface StreamedEvent extends AgainEvent {
   /** How often it was sent to this consumer, from 1, as far as this process remembers. */
   readonly attempt: number;
 }
@@ -34,6 +36,9 @@ export interface Settlement extends ConsumerKey {
   readonly outcome: "handled" | "dead_letter";
   /** Why, for a dead letter; cut at 500 characters. */
   readonly reason?: string;
+  /** As the event came: the replay that brought it, and how often its dead letter was sent again. */
+  readonly replayId?: string;
+  readonly redrive?: number;
 }
 
 /** The ledger as a stream: the embedded mode's broker, and the HTTP road's in both modes. */
@@ -42,7 +47,8 @@ export interface EventStream {
    * Events in order within each connection, starting behind what the consumer has settled; a new consumer starts with
    * the oldest that is retained. Stays open and carries what is committed. An event that is not settled is sent again
    * after the next subscribe. One stream serves a consumer at a time: a second waits its turn.
-   * @throws ConsumerTaken when a newcomer took the consumer over, because this stream's subscriber was silent; RangeError.
+   * Besides, as marked: replays and redriven dead letters, in the same window and without moving any position.
+   * @throws ConsumerDiffers when the consumer stands with other types; ConsumerTaken when a newcomer took the consumer over, because this stream's subscriber was silent; RangeError.
    */
   subscribe(options: SubscribeOptions): AsyncGenerator<StreamedEvent>;
   /**
@@ -50,6 +56,8 @@ export interface EventStream {
    * @throws SettlementRefused when there is no such consumer or event.
    */
   settle(settlement: Settlement): Promise<void>;
+  /** Events sent to a consumer and not settled, as far as this process knows. */
+  outstanding(organizationId: string, consumer: string): number;
   /** Ends every stream and writes what is settled. */
   stop(): Promise<void>;
 }
@@ -92,6 +100,19 @@ export async function createEventStream(options: EventStreamOptions): Promise<Ev
   const remembered = new Map<string, Map<string, number>>();
   const stopped = new AbortController();
   if (database.engine === "pglite") await releaseAllConsumers(database);
+  /** Replays and redriven letters of all consumers here are looked for at once, and then by whoever has some. */
+  const watch = setInterval(() => {
+    if (served.size > 0) void pokeThoseWithWork().catch(() => {});
+  }, WATCH_EVERY_MS);
+  watch.unref();
+  async function pokeThoseWithWork(): Promise<void> {
+    for (const { organization_id: organizationId, consumer } of await acrossOrganizations(
+      database,
+      "relay",
+      consumersWithWork,
+    ))
+      served.get(consumerKey({ organizationId, consumer }))?.stream.poke();
+  }
   const unsubscribe = handOff.subscribe((wake) => {
     const organizationId =
       wake.kind === "batch" ? wake.batch.organizationId : "organizationId" in wake && wake.organizationId;
@@ -104,16 +125,18 @@ export async function createEventStream(options: EventStreamOptions): Promise<Ev
     const holder = uuid();
     const over = new AbortController();
     const signal = AbortSignal.any([wish.signal, stopped.signal, over.signal]);
-    if (!(await acquire(wish, holder, signal))) return;
+    const hold = await acquire(wish, holder, signal);
+    if (hold === undefined) return;
     const key = consumerKey(wish);
-    const stream = createConsumerStream({ ...wish, database, positions, clock, signal });
+    const stream = createConsumerStream({ ...wish, hold, database, positions, clock, signal });
     const attempts = remembered.get(key) ?? new Map<string, number>();
     const entry: Served = { stream, attempts, alive: true };
     served.set(key, entry);
+    stream.poke();
     const renewing = keep(wish, holder, entry, over, signal);
     try {
       for await (const event of stream.events()) {
-        const name = `${event.connectionId} ${event.sequence}`;
+        const name = attemptKey(event);
         const attempt = (attempts.get(name) ?? 0) + 1;
         attempts.set(name, attempt);
         yield { ...event, attempt };
@@ -129,13 +152,14 @@ export async function createEventStream(options: EventStreamOptions): Promise<Ev
     }
   }
 
-  /** Waits until nobody else serves the consumer. @returns false when the caller gave up first. */
-  async function acquire(wish: SubscribeOptions, holder: string, signal: AbortSignal): Promise<boolean> {
+  /** Waits until nobody else serves the consumer. @returns whether it holds; undefined when the caller gave up first. */
+  async function acquire(wish: SubscribeOptions, holder: string, signal: AbortSignal): Promise<boolean | undefined> {
     while (!signal.aborted) {
-      if (await acquireConsumer(database, wish, wish.types, holder)) return true;
+      const acquired = await acquireConsumer(database, wish, wish.types, holder);
+      if (acquired !== undefined) return acquired.afterDeadLetter === "hold";
       await sleep(250, undefined, { signal }).catch(() => {});
     }
-    return false;
+    return undefined;
   }
 
   /** Renews until the stream ends. A database that is away is not a lease lost: the next renewal tells. */
@@ -160,10 +184,12 @@ export async function createEventStream(options: EventStreamOptions): Promise<Ev
     const { connectionId, sequence } = settlement;
     if (!UUID.test(connectionId) || sequence < 1n || sequence > SEQUENCE_MAX)
       throw new SettlementRefused("unknown_consumer_or_event");
-    if (settlement.outcome === "dead_letter") await keepDeadLetter(database, settlement);
     const entry = served.get(consumerKey(settlement));
     if (entry !== undefined) entry.alive = true;
-    entry?.attempts.delete(`${connectionId} ${sequence}`);
+    const { replayId = "", redrive = 0 } = settlement;
+    entry?.attempts.delete(attemptKey({ connectionId, sequence, replayId, redrive }));
+    if (replayId !== "" || redrive > 0) return settleAgain(settlement, replayId, redrive, entry);
+    if (settlement.outcome === "dead_letter") await bury(database, fateOf(settlement));
     const here = entry?.stream.settle(connectionId, sequence);
     if (here !== undefined) return here;
     await positions.flush();
@@ -172,26 +198,42 @@ export async function createEventStream(options: EventStreamOptions): Promise<Ev
     handOff.settled(settlement.organizationId, settlement.consumer, connectionId);
   }
 
+  /** Moves no position of live events. */
+  async function settleAgain(settlement: Settlement, replayId: string, redrive: number, entry: Served | undefined) {
+    const { organizationId, consumer, connectionId, sequence, outcome } = settlement;
+    if (replayId !== "" && !UUID.test(replayId)) throw new SettlementRefused("unknown_consumer_or_event");
+    if (redrive > 0) await settleRedriven(database, fateOf(settlement), outcome === "handled");
+    else if (outcome === "dead_letter") await bury(database, fateOf(settlement));
+    const here = entry?.stream.settleAgain(replayId, redrive, connectionId, sequence);
+    if (here !== undefined || redrive > 0) return here;
+    if (!(await settleReplayed(database, { organizationId, replayId, consumer }, connectionId, sequence)))
+      throw new SettlementRefused("unknown_consumer_or_event");
+  }
+
   return {
     subscribe,
     settle,
+    outstanding: (organizationId, consumer) =>
+      served.get(consumerKey({ organizationId, consumer }))?.stream.outstanding ?? 0,
     stop: async () => {
       stopped.abort();
+      clearInterval(watch);
       unsubscribe();
       await positions.flush();
     },
   };
 }
 
-const KEEP_DEAD_LETTER = `
-INSERT INTO pipeline.dead_letter (organization_id, consumer, connection_id, sequence, event_id, type, reason, died_at)
-SELECT e.organization_id, c.name, e.connection_id, e.sequence, e.id, e.type, $5, now()
-FROM pipeline.event e JOIN pipeline.consumer c ON c.organization_id = e.organization_id AND c.name = $2
-WHERE e.organization_id = $1 AND e.connection_id = $3 AND e.sequence = $4
-ON CONFLICT DO NOTHING`;
+const WATCH_EVERY_MS = 1_000;
 
-async function keepDeadLetter(database: Database, letter: Settlement): Promise<void> {
-  const { organizationId, consumer, connectionId, sequence, reason = "" } = letter;
-  const params = [organizationId, consumer, connectionId, sequence, reason.slice(0, 500)];
-  await withOrganization(database, organizationId, (tx) => run(tx, KEEP_DEAD_LETTER, params));
-}
+const attemptKey = (event: Pick<AgainEvent, "connectionId" | "sequence" | "replayId" | "redrive">): string =>
+  `${event.connectionId} ${event.sequence} ${event.replayId} ${event.redrive}`;
+
+const fateOf = ({ organizationId, consumer, connectionId, sequence, replayId = "", reason = "" }: Settlement) => ({
+  organizationId,
+  consumer,
+  connectionId,
+  sequence,
+  replayId,
+  reason,
+});

@@ -1,0 +1,335 @@
+import { acrossOrganizations, type Database, type Queryable, run, withOrganization } from "@tributary/db";
+import type { LedgerEvent } from "./ledger.ts";
+import { PageTokenInvalid } from "./read-events.ts";
+import type { SideRoad } from "./side-road.ts";
+
+/** An event that a consumer gave up on. */
+export interface DeadLetter extends LedgerEvent {
+  readonly letterId: string;
+  readonly consumer: string;
+  readonly road: "http" | "nats";
+  /** The consumer's own words. */
+  readonly reason: string;
+  /** How often it had tried; 0 when it did not say. */
+  readonly attempts: number;
+  readonly diedAtMs: number;
+  readonly state: "dead" | "redriving";
+  /** How often it was delivered again. */
+  readonly redrives: number;
+  /** The replay that brought the event; "" for a live one. */
+  readonly replayId: string;
+}
+
+export interface DeadLetterQuery {
+  readonly organizationId: string;
+  readonly consumer?: string;
+  readonly type?: string;
+  /** 1 to 200. */
+  readonly limit: number;
+  readonly after?: string;
+}
+
+/** One by its id, or all of a consumer, or those of one type of a consumer. */
+export type DeadLetterChoice = { readonly id: string } | { readonly consumer: string; readonly type?: string };
+
+/** How many; `more` when the bound of one call was reached. */
+export interface Counted {
+  readonly count: number;
+  readonly more: boolean;
+}
+
+/** What consumers gave up on, over both roads. Unknown and foreign ids are the same. */
+export interface DeadLetters {
+  /** The newest first. Payloads are empty: {@link DeadLetters.get} has them. @throws PageTokenInvalid. */
+  list(query: DeadLetterQuery): Promise<{ readonly letters: readonly DeadLetter[]; readonly next?: string }>;
+  get(organizationId: string, id: string): Promise<DeadLetter | undefined>;
+  /**
+   * Has them delivered again to their consumer, marked: over HTTP its stream takes them up within a second; over NATS
+   * they are published on the replay stream and are no dead letters any more.
+   * @throws SideRoadAway when some belong to a consumer on NATS and the broker does not take them: those stay.
+   */
+  redrive(organizationId: string, choice: DeadLetterChoice): Promise<Counted>;
+  /** Gives them up for good. */
+  drop(organizationId: string, choice: DeadLetterChoice): Promise<Counted>;
+}
+
+/** Dead letters that one call redrives or drops at most. */
+export const DEAD_LETTERS_MAX = 10_000;
+const KEPT_DAYS = 90;
+const PUBLISH_LETTERS = 200;
+
+/** @param nats where redriven letters of consumers on NATS go; absent without a broker. */
+export function createDeadLetters(database: Database, nats?: SideRoad): DeadLetters {
+  return {
+    list: (query) => list(database, query),
+    get: (organizationId, id) =>
+      withOrganization(
+        database,
+        organizationId,
+        async (tx) => {
+          if (!UUID.test(id)) return undefined;
+          const [row] = await run<LetterRow>(tx, LETTER, [organizationId, id]);
+          return row === undefined ? undefined : letterOf(organizationId, row);
+        },
+        "reader",
+      ),
+    redrive: async (organizationId, choice) => {
+      const params = chosen(organizationId, choice);
+      if (params === undefined) return { count: 0, more: false };
+      const [http] = await withOrganization(database, organizationId, (tx) => run<{ n: bigint }>(tx, REDRIVE, params));
+      let count = Number(http?.n ?? 0);
+      let published = PUBLISH_LETTERS;
+      for (; nats !== undefined && published === PUBLISH_LETTERS && count < DEAD_LETTERS_MAX; count += published)
+        published = await redriveOverNats(database, nats, organizationId, params.slice(0, 4));
+      return { count, more: count >= DEAD_LETTERS_MAX };
+    },
+    drop: async (organizationId, choice) => {
+      const params = chosen(organizationId, choice);
+      if (params === undefined) return { count: 0, more: false };
+      const [row] = await withOrganization(database, organizationId, (tx) => run<{ n: bigint }>(tx, DROP, params));
+      const count = Number(row?.n ?? 0);
+      return { count, more: count >= DEAD_LETTERS_MAX };
+    },
+  };
+}
+
+const UUID = /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/;
+
+function chosen(organizationId: string, choice: DeadLetterChoice): unknown[] | undefined {
+  if ("id" in choice)
+    return UUID.test(choice.id) ? [organizationId, choice.id, null, null, DEAD_LETTERS_MAX] : undefined;
+  return [organizationId, null, choice.consumer, choice.type ?? null, DEAD_LETTERS_MAX];
+}
+
+/** A letter leaves the table in the transaction that publishes it: a crash between the two publishes it twice, by one id. */
+const redriveOverNats = (
+  database: Database,
+  nats: SideRoad,
+  organizationId: string,
+  params: readonly unknown[],
+): Promise<number> =>
+  withOrganization(database, organizationId, async (tx) => {
+    const rows = await run<LetterRow>(tx, TAKE_NATS, [...params, PUBLISH_LETTERS]);
+    const letters = rows.map((row) => letterOf(organizationId, row));
+    await nats.publish(
+      letters.map((letter) => ({
+        event: letter,
+        via: letter.letterId,
+        onlyFor: letter.consumer,
+        redrive: letter.redrives + 1,
+        ...(letter.replayId === "" ? {} : { replayId: letter.replayId }),
+      })),
+    );
+    return letters.length;
+  });
+
+const CHOSEN = `organization_id = $1 AND ($2::uuid IS NULL OR id = $2) AND ($3::text IS NULL OR consumer = $3)
+  AND ($4::text IS NULL OR type = $4)`;
+
+const REDRIVE = `
+WITH chosen AS (
+  SELECT organization_id, id FROM pipeline.dead_letter WHERE ${CHOSEN} AND road = 'http' AND state = 'dead'
+  ORDER BY died_at LIMIT $5 FOR UPDATE
+), moved AS (
+  UPDATE pipeline.dead_letter d SET state = 'redriving', redrives = redrives + 1 FROM chosen c
+  WHERE d.organization_id = c.organization_id AND d.id = c.id RETURNING 1
+)
+SELECT count(*) AS n FROM moved`;
+
+const DROP = `
+WITH chosen AS (
+  SELECT organization_id, id FROM pipeline.dead_letter WHERE ${CHOSEN} ORDER BY died_at LIMIT $5 FOR UPDATE
+), gone AS (
+  DELETE FROM pipeline.dead_letter d USING chosen c
+  WHERE d.organization_id = c.organization_id AND d.id = c.id RETURNING 1
+)
+SELECT count(*) AS n FROM gone`;
+
+const columns = (payload: string): string => `id AS letter_id, consumer, road, event_id, type, connection_id, sequence,
+  reason, attempts, date_part('epoch', died_at) * 1000 AS died_ms, died_at::text AS died_at, state, redrives, replay_id,
+  connector, subject, object_key, date_part('epoch', time) * 1000 AS time_ms, backfill, traceparent, ${payload} AS payload`;
+
+const TAKE_NATS = `
+WITH chosen AS (
+  SELECT organization_id, id FROM pipeline.dead_letter WHERE ${CHOSEN} AND road = 'nats'
+  ORDER BY connection_id, sequence LIMIT $5 FOR UPDATE
+), gone AS (
+  DELETE FROM pipeline.dead_letter d USING chosen c
+  WHERE d.organization_id = c.organization_id AND d.id = c.id RETURNING d.*
+)
+SELECT ${columns("payload")} FROM gone ORDER BY connection_id, sequence`;
+
+const LETTER = `SELECT ${columns("payload")} FROM pipeline.dead_letter WHERE organization_id = $1 AND id = $2`;
+
+const LETTERS = `
+SELECT ${columns("''::bytea")} FROM pipeline.dead_letter
+WHERE organization_id = $1 AND ($2::text IS NULL OR consumer = $2) AND ($3::text IS NULL OR type = $3)
+  AND (died_at, id) < ($4::timestamptz, $5::uuid)
+ORDER BY died_at DESC, id DESC LIMIT $6`;
+
+export interface LetterRow {
+  readonly letter_id: string;
+  readonly consumer: string;
+  readonly road: "http" | "nats";
+  readonly event_id: string;
+  readonly type: string;
+  readonly connection_id: string;
+  readonly sequence: bigint;
+  readonly reason: string;
+  readonly attempts: number;
+  readonly died_ms: number;
+  readonly died_at: string;
+  readonly state: "dead" | "redriving";
+  readonly redrives: number;
+  readonly replay_id: string;
+  readonly connector: string;
+  readonly subject: string;
+  readonly object_key: string;
+  readonly time_ms: number;
+  readonly backfill: boolean;
+  readonly traceparent: string;
+  readonly payload: Uint8Array;
+}
+
+function letterOf(organizationId: string, row: LetterRow): DeadLetter {
+  return {
+    organizationId,
+    letterId: row.letter_id,
+    consumer: row.consumer,
+    road: row.road,
+    id: row.event_id,
+    type: row.type,
+    connectionId: row.connection_id,
+    sequence: row.sequence,
+    reason: row.reason,
+    attempts: row.attempts,
+    diedAtMs: Math.round(row.died_ms),
+    state: row.state,
+    redrives: row.redrives,
+    replayId: row.replay_id,
+    connector: row.connector,
+    subject: row.subject,
+    objectKey: row.object_key,
+    timeMs: Math.round(row.time_ms),
+    backfill: row.backfill,
+    traceparent: row.traceparent,
+    payload: row.payload,
+  };
+}
+
+async function list(
+  database: Database,
+  { organizationId, consumer, type, limit, after }: DeadLetterQuery,
+): Promise<{ letters: DeadLetter[]; next?: string }> {
+  const [at, id] = after === undefined ? ["infinity", NO_ID] : readToken(after);
+  const params = [organizationId, consumer ?? null, type ?? null, at, id, limit + 1];
+  const rows = await withOrganization(database, organizationId, (tx) => run<LetterRow>(tx, LETTERS, params), "reader");
+  const page = rows.slice(0, limit);
+  const last = page.at(-1);
+  return {
+    letters: page.map((row) => letterOf(organizationId, row)),
+    ...(rows.length > limit && last !== undefined ? { next: token(last) } : {}),
+  };
+}
+
+const NO_ID = "00000000-0000-0000-0000-000000000000";
+
+const token = ({ died_at, letter_id }: LetterRow): string =>
+  Buffer.from(JSON.stringify([died_at, letter_id])).toString("base64url");
+
+function readToken(text: string): readonly [string, string] {
+  let parts: unknown;
+  try {
+    parts = JSON.parse(Buffer.from(text, "base64url").toString());
+  } catch {
+    throw new PageTokenInvalid();
+  }
+  const [at, id] = Array.isArray(parts) ? (parts as unknown[]) : [];
+  if (typeof at !== "string" || typeof id !== "string" || Number.isNaN(Date.parse(at)) || !UUID.test(id))
+    throw new PageTokenInvalid();
+  return [at, id];
+}
+
+const TAKE_REDRIVEN = `
+SELECT ${columns("payload")} FROM pipeline.dead_letter
+WHERE organization_id = $1 AND road = 'http' AND consumer = $2 AND state = 'redriving' AND NOT (id = ANY ($3::uuid[]))
+ORDER BY connection_id, sequence LIMIT $4`;
+
+/** The next letters of a consumer over HTTP that are to be delivered again, without those already under way. */
+export const redrivenLetters = async (
+  tx: Queryable,
+  organizationId: string,
+  consumer: string,
+  underWay: readonly string[],
+  limit: number,
+): Promise<readonly DeadLetter[]> =>
+  (await run<LetterRow>(tx, TAKE_REDRIVEN, [organizationId, consumer, underWay, limit])).map((row) =>
+    letterOf(organizationId, row),
+  );
+
+/** What became of a letter that was delivered again over HTTP, or of an event that dies for the first time. */
+export interface LetterFate {
+  readonly organizationId: string;
+  readonly consumer: string;
+  readonly connectionId: string;
+  readonly sequence: bigint;
+  readonly replayId: string;
+  readonly reason: string;
+}
+
+const BURY = `
+INSERT INTO pipeline.dead_letter AS d (organization_id, consumer, connection_id, sequence, replay_id, event_id, type,
+  reason, died_at, connector, subject, object_key, time, backfill, traceparent, payload)
+SELECT e.organization_id, c.name, e.connection_id, e.sequence, $5, e.id, e.type, $6, now(), e.connector, e.subject,
+  e.object_key, e.time, e.backfill, e.traceparent, e.payload
+FROM pipeline.event e JOIN pipeline.consumer c ON c.organization_id = e.organization_id AND c.name = $2
+WHERE e.organization_id = $1 AND e.connection_id = $3 AND e.sequence = $4
+ON CONFLICT DO NOTHING`;
+
+/** Keeps an event of the ledger as a dead letter. Again changes nothing. */
+export async function bury(database: Database, fate: LetterFate): Promise<void> {
+  const { organizationId, consumer, connectionId, sequence, replayId, reason } = fate;
+  const params = [organizationId, consumer, connectionId, sequence, replayId, reason.slice(0, 500)];
+  await withOrganization(database, organizationId, (tx) => run(tx, BURY, params));
+}
+
+const REVIVED = `
+DELETE FROM pipeline.dead_letter WHERE organization_id = $1 AND road = 'http' AND consumer = $2 AND connection_id = $3
+  AND sequence = $4 AND replay_id = $5 AND state = 'redriving'`;
+
+const DIED_AGAIN = `
+UPDATE pipeline.dead_letter SET state = 'dead', reason = $6, died_at = now()
+WHERE organization_id = $1 AND road = 'http' AND consumer = $2 AND connection_id = $3 AND sequence = $4
+  AND replay_id = $5 AND state = 'redriving'`;
+
+/** Settles a letter that was delivered again: gone when it was handled, dead again otherwise. Again changes nothing. */
+export async function settleRedriven(database: Database, fate: LetterFate, handled: boolean): Promise<void> {
+  const { organizationId, consumer, connectionId, sequence, replayId, reason } = fate;
+  const key = [organizationId, consumer, connectionId, sequence, replayId];
+  await withOrganization(database, organizationId, (tx) =>
+    run(tx, handled ? REVIVED : DIED_AGAIN, handled ? key : [...key, reason.slice(0, 500)]),
+  );
+}
+
+const HELD = `
+SELECT FROM pipeline.dead_letter WHERE organization_id = $1 AND road = 'http' AND consumer = $2 AND connection_id = $3
+  AND replay_id = '' LIMIT 1`;
+
+/** Whether a consumer has a dead letter in a connection. What dies in a replay holds nothing. */
+export const connectionIsHeld = async (
+  tx: Queryable,
+  { organizationId, consumer }: { readonly organizationId: string; readonly consumer: string },
+  connectionId: string,
+): Promise<boolean> => (await run(tx, HELD, [organizationId, consumer, connectionId])).length > 0;
+
+/** Deletes what has been dead for 90 days. @returns how many. */
+export async function trimDeadLetters(database: Database): Promise<number> {
+  const [row] = await acrossOrganizations(database, "upkeep", (tx) => run<{ n: bigint }>(tx, TRIM, [KEPT_DAYS]));
+  return Number(row?.n ?? 0);
+}
+
+const TRIM = `
+WITH gone AS (
+  DELETE FROM pipeline.dead_letter WHERE died_at < now() - make_interval(days => $1) RETURNING 1
+)
+SELECT count(*) AS n FROM gone`;
