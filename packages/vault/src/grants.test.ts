@@ -39,6 +39,7 @@ beforeAll(async () => {
     randomUUID,
     renewals: new Map(),
     dataKeys: createDataKeys(() => new Date()),
+    erasureLedger: undefined,
   };
 });
 afterAll(async () => {

@@ -58,28 +58,41 @@ export async function readSecret(
   return row;
 }
 
+/** What sealing and opening need of the vault. */
+export type KeyParts = Pick<VaultParts, "database" | "ring" | "randomUUID">;
+
 /**
  * The data key of a secret, to be wiped by the caller. The context is built from the caller's scope, never from the row.
  * A secret that is still sealed to an older generation of its subject's key is sealed to the newest one on the way.
  * @throws VaultError credential_integrity_error when the row is not what was sealed for this scope.
  */
 export async function dataKeyOf(
-  parts: VaultParts,
+  parts: KeyParts,
   scope: CredentialScope,
   field: string,
   stored: StoredSecret,
 ): Promise<Uint8Array> {
-  const { privateKey, superseded } = await openingKey(parts.database, parts.ring, scope, stored.keyId);
-  let dataKey: Uint8Array | undefined;
-  try {
-    dataKey = openDataKey(stored, secretContext(scope, field, stored.revision, stored.keyId), privateKey);
-  } finally {
-    wipe(privateKey);
-  }
-  if (dataKey === undefined) throw integrityError();
+  const { dataKey, superseded } = await openStored(parts, scope, field, stored);
   // What was asked for is open already: a re-sealing that fails is the background's to do.
   if (superseded) await resealSecret(parts, scope, field, stored, dataKey).catch(() => {});
   return dataKey;
+}
+
+/** As {@link dataKeyOf}, and writes nothing. */
+export async function openStored(
+  parts: KeyParts,
+  scope: CredentialScope,
+  field: string,
+  stored: StoredSecret,
+): Promise<{ readonly dataKey: Uint8Array; readonly superseded: boolean }> {
+  const { privateKey, superseded } = await openingKey(parts.database, parts.ring, scope, stored.keyId);
+  try {
+    const dataKey = openDataKey(stored, secretContext(scope, field, stored.revision, stored.keyId), privateKey);
+    if (dataKey === undefined) throw integrityError();
+    return { dataKey, superseded };
+  } finally {
+    wipe(privateKey);
+  }
 }
 
 /**
@@ -88,7 +101,7 @@ export async function dataKeyOf(
  * @returns false when nothing was written.
  */
 export async function resealSecret(
-  parts: Pick<VaultParts, "database" | "ring" | "randomUUID">,
+  parts: KeyParts,
   scope: CredentialScope,
   field: string,
   stored: StoredSecret,
@@ -158,7 +171,7 @@ export async function writeGeneration(
   previous: StoredGrant | undefined,
   tokens: Tokens,
   scopes: readonly string[],
-  also: (tx: Queryable) => Promise<boolean> = async () => true,
+  also: (tx: Queryable, grant: Grant) => Promise<boolean> = async () => true,
 ): Promise<Grant | undefined> {
   const generation = (previous?.generation ?? 0) + 1;
   for (let attempt = 0; attempt < KEY_ATTEMPTS; attempt++) {
@@ -178,7 +191,7 @@ export async function writeGeneration(
       if (!(await moveGeneration(tx, scope, generation, grant, parts.now()))) return "moved";
       await tx.insert(secret).values(rows);
       await run(tx, DELETE_OLD_SECRETS, [scope.organizationId, scope.credentialId, generation]);
-      if (!(await also(tx))) throw new Refused();
+      if (!(await also(tx, grant))) throw new Refused();
       return "written";
     }).catch((error: unknown) => {
       if (error instanceof Refused) return "moved" as const;
