@@ -1,6 +1,7 @@
 import { drizzle } from "drizzle-orm/postgres-js";
 import postgres from "postgres";
 import { type Database, insideTransaction, type Queryable } from "./database.ts";
+import { listenOn } from "./postgres-listen.ts";
 import { HUB_ROLE } from "./roles.ts";
 
 export interface PostgresOptions {
@@ -13,6 +14,7 @@ export interface PostgresOptions {
 /** PostgreSQL 15 or newer, by URL. Connects on first use. */
 export function openPostgres(options: PostgresOptions): Database {
   let pool = openPool(options);
+  const listeners = new Set<() => Promise<void>>();
   return {
     engine: "postgres",
     get query() {
@@ -20,8 +22,12 @@ export function openPostgres(options: PostgresOptions): Database {
     },
     transaction: (work) => insideTransaction(() => pool.query.transaction((tx) => work(tx as unknown as Queryable))),
     listen: async (channel, onNotify) => {
-      const subscription = await pool.sql.listen(channel, onNotify);
-      return () => subscription.unlisten();
+      const stop = await listenOn(options.url, channel, onNotify);
+      listeners.add(stop);
+      return async () => {
+        listeners.delete(stop);
+        await stop();
+      };
     },
     confine: async () => {
       if (pool.role === HUB_ROLE) return;
@@ -29,15 +35,22 @@ export function openPostgres(options: PostgresOptions): Database {
       pool = openPool(options, HUB_ROLE);
       await before.sql.end({ timeout: 5 });
     },
-    close: () => pool.sql.end({ timeout: 5 }),
+    close: async () => {
+      await Promise.all([...listeners].map((stop) => stop()));
+      await pool.sql.end({ timeout: 5 });
+    },
   };
 }
+
+/** The driver's own backoff goes to twenty seconds, which a restart of the server does not deserve. */
+const RECONNECT_SECONDS_MAX = 1;
 
 /** @param role what every connection speaks as from its first statement; RESET ROLE leads back to it, not to the login. */
 function openPool(options: PostgresOptions, role?: string) {
   const sql = postgres(options.url, {
     max: options.connectionsMax ?? 10,
     onnotice: () => {},
+    backoff: (retries: number) => Math.min(RECONNECT_SECONDS_MAX, 0.05 * 2 ** retries),
     types: { bigint: postgres.BigInt },
     connection: { application_name: "tributary", TimeZone: "UTC", ...(role === undefined ? {} : { role }) },
   });

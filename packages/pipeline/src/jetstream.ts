@@ -1,23 +1,9 @@
-import {
-  DiscardPolicy,
-  jetstream,
-  JetStreamApiError,
-  jetstreamManager,
-  RetentionPolicy,
-  StorageType,
-  type StreamConfig,
-} from "@nats-io/jetstream";
-import { connect, headers, type NatsConnection, type NodeConnectionOptions } from "@nats-io/transport-node";
-import {
-  DEAD_LETTER_STREAM,
-  DEAD_LETTER_SUBJECTS,
-  eventHeaders,
-  EVENT_STREAM,
-  EVENT_SUBJECTS,
-  HEADER,
-} from "@tributary/contracts";
-import { setTimeout as sleep } from "node:timers/promises";
+import { jetstream, jetstreamManager } from "@nats-io/jetstream";
+import { headers, type NatsConnection } from "@nats-io/transport-node";
+import { eventHeaders, EVENT_STREAM, HEADER } from "@tributary/contracts";
 import type { LedgerEvent } from "./ledger.ts";
+import { connectUntil } from "./nats-connection.ts";
+import { type BrokerWarning, brokerWarnings, ensureStreams, type StreamDifference } from "./stream-settings.ts";
 
 /** What became of one published event. */
 export type Outcome =
@@ -28,14 +14,21 @@ export type Outcome =
   | { readonly kind: "out_of_turn" }
   /** The event itself is refused, for good. */
   | { readonly kind: "poison"; readonly reason: string }
-  /** The broker cannot now, or did not answer: the event may or may not be in the stream. */
+  /** The broker refused this event, for now or for a reason that may pass. */
+  | { readonly kind: "refused"; readonly reason: string }
+  /** The broker did not answer: the event may or may not be in the stream. */
   | { readonly kind: "unavailable"; readonly reason: string };
 
 export interface StreamState {
   /** When the stream was made; tells it from another of the same name. */
   readonly created: string;
+  /** The first message that it still holds; one behind the last when it holds none. */
   readonly firstSequence: number;
   readonly lastSequence: number;
+  /** How long it keeps messages; 0: for ever. */
+  readonly keptMs: number;
+  /** It drops the oldest when it is full: what is missing at its beginning was not purged. */
+  readonly drops: boolean;
 }
 
 /** A message that the stream holds. */
@@ -47,8 +40,10 @@ export interface StoredMessage {
 
 /** The broker, as the relay sees it. */
 export interface Broker {
-  /** Makes the streams when they are missing. @returns how an existing one differs from what it should be. */
-  ensureStreams(retentionDays: number): Promise<readonly string[]>;
+  /** Makes the streams when they are missing. @returns how existing ones differ from what they should be. */
+  ensureStreams(retentionDays: number): Promise<readonly StreamDifference[]>;
+  /** What an operator should know; nothing of it is a reason not to start. */
+  warnings(): Promise<readonly BrokerWarning[]>;
   state(): Promise<StreamState>;
   /** Why an event can never be published; undefined when it can. */
   refusal(event: LedgerEvent): string | undefined;
@@ -63,41 +58,33 @@ export interface BrokerOptions {
   /** `nats://[user:password@]host:port`, one or several of one cluster. */
   readonly servers: string | readonly string[];
   readonly signal: AbortSignal;
+  /** `http://host:8222` of nats-server's monitoring, if it may be asked. */
+  readonly monitorUrl?: string;
 }
 
 /** Longer than any healthy broker takes; then what became of a window is looked up. */
 const ACK_WAIT_MS = 5_000;
-const CONNECT_EVERY_MS = 500;
-const DUPLICATE_WINDOW_NS = 120e9;
-const DAY_NS = 86_400e9;
 
 /** Connects, and tries until the signal aborts. Afterwards the client reconnects by itself, for ever. */
-export async function openBroker({ servers, signal }: BrokerOptions): Promise<Broker> {
-  const nc = await connectUntil(connectionOptions(servers), signal);
+export async function openBroker({ servers, signal, ...monitor }: BrokerOptions): Promise<Broker> {
+  const nc = await connectUntil({ servers, name: "tributary-relay" }, signal);
   const js = jetstream(nc, { timeout: ACK_WAIT_MS });
   const jsm = await jetstreamManager(nc, { timeout: ACK_WAIT_MS, checkAPI: false });
   const tracker = createAckTracker(nc);
   return {
-    ensureStreams: async (retentionDays) => {
-      const shared = {
-        storage: StorageType.File,
-        retention: RetentionPolicy.Limits,
-        duplicate_window: DUPLICATE_WINDOW_NS,
-      };
-      const age = { max_age: retentionDays * DAY_NS, discard: DiscardPolicy.New };
-      const events = { ...shared, ...age, name: EVENT_STREAM, subjects: [...EVENT_SUBJECTS] };
-      const letters = { ...shared, name: DEAD_LETTER_STREAM, subjects: [...DEAD_LETTER_SUBJECTS] };
-      const differences: string[] = [];
-      for (const wanted of [events, letters]) {
-        const existing = await jsm.streams.info(wanted.name).catch(ignoreMissing);
-        if (existing === undefined) await jsm.streams.add(wanted);
-        else differences.push(...differing(wanted, existing.config));
-      }
-      return differences;
-    },
+    ensureStreams: async (retentionDays) =>
+      (await ensureStreams(jsm, retentionDays)).flatMap(({ differences }) => differences),
+    warnings: () => brokerWarnings(nc, monitor),
     state: async () => {
-      const { created, state } = await jsm.streams.info(EVENT_STREAM);
-      return { created, firstSequence: state.first_seq, lastSequence: state.last_seq };
+      const { created, config, state } = await jsm.streams.info(EVENT_STREAM);
+      return {
+        created,
+        firstSequence: state.first_seq,
+        lastSequence: state.last_seq,
+        keptMs: config.max_age / 1e6,
+        drops:
+          config.discard === "old" && (config.max_bytes > 0 || config.max_msgs > 0 || config.max_msgs_per_subject > 0),
+      };
     },
     refusal: (event) => refusal(event, nc.info?.max_payload ?? Number.MAX_SAFE_INTEGER),
     publish: (events, lastSequence) => tracker.publish(events, lastSequence),
@@ -128,33 +115,6 @@ export async function openBroker({ servers, signal }: BrokerOptions): Promise<Br
   };
 }
 
-async function connectUntil(options: NodeConnectionOptions, signal: AbortSignal): Promise<NatsConnection> {
-  for (;;) {
-    signal.throwIfAborted();
-    try {
-      return await connect(options);
-    } catch {
-      await sleep(CONNECT_EVERY_MS, undefined, { signal }).catch(() => {});
-    }
-  }
-}
-
-function connectionOptions(servers: string | readonly string[]): NodeConnectionOptions {
-  const urls = [servers].flat().map((server) => new URL(server));
-  const [first] = urls;
-  const { username, password } = first ?? { username: "", password: "" };
-  const credentials = username === "" ? {} : { user: decodeURIComponent(username), pass: decodeURIComponent(password) };
-  return {
-    servers: urls.map((url) => url.host),
-    name: "tributary-relay",
-    maxReconnectAttempts: -1,
-    reconnectTimeWait: 250,
-    pingInterval: 10_000,
-    timeout: 5_000,
-    ...credentials,
-  };
-}
-
 /**
  * Publishes and pairs answers by the last token of the reply subject, all on one subscription. The client's own
  * `js.publish` makes a request object and a promise a message and stops at 44–50 k/s; this reaches 140–176 k/s with
@@ -177,7 +137,7 @@ function createAckTracker(nc: NatsConnection) {
       window.outcomes[Number(index)] =
         error === null && message.data.length > 0
           ? outcome(message.json<PubAck>())
-          : { kind: "unavailable", reason: "no_stream" };
+          : { kind: "refused", reason: "no_stream" };
       if (--window.open === 0) window.done();
     },
   });
@@ -221,7 +181,7 @@ function outcome({ seq, duplicate, error }: PubAck): Outcome {
     return { kind: duplicate === true ? "duplicate" : "stored", streamSequence: seq };
   if (error?.err_code === WRONG_LAST_SEQUENCE) return { kind: "out_of_turn" };
   if (error?.err_code === MESSAGE_TOO_LARGE) return { kind: "poison", reason: "message_too_large" };
-  return { kind: "unavailable", reason: `refused_${error?.err_code ?? error?.code ?? "unknown"}` };
+  return { kind: "refused", reason: `refused_${error?.err_code ?? error?.code ?? "unknown"}` };
 }
 
 function messageHeaders(event: LedgerEvent) {
@@ -243,21 +203,4 @@ function refusal(event: LedgerEvent, maxPayloadBytes: number): string | undefine
   for (const [name, value] of eventHeaders({ ...event, time: new Date(event.timeMs).toISOString() }))
     bytes += name.length + value.length + 4;
   return bytes > maxPayloadBytes ? "message_too_large" : undefined;
-}
-
-function differing(wanted: Partial<StreamConfig> & { name: string }, is: StreamConfig): string[] {
-  const differs: string[] = [];
-  for (const subject of wanted.subjects ?? [])
-    if (!is.subjects.includes(subject)) differs.push(`${wanted.name} does not bind ${subject}`);
-  if (is.storage !== wanted.storage) differs.push(`${wanted.name} is not stored in files`);
-  if (is.retention !== wanted.retention) differs.push(`${wanted.name} does not keep messages by limits`);
-  if (is.duplicate_window < DUPLICATE_WINDOW_NS) differs.push(`${wanted.name} forgets message ids within two minutes`);
-  return differs;
-}
-
-const STREAM_NOT_FOUND = 10059;
-
-function ignoreMissing(error: unknown): undefined {
-  if (error instanceof JetStreamApiError && error.code === STREAM_NOT_FOUND) return undefined;
-  throw error;
 }

@@ -1,13 +1,18 @@
 import { EVENT_STREAM } from "@tributary/contracts";
 import type { Database } from "@tributary/db";
+import { channel } from "node:diagnostics_channel";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createBell } from "./bell.ts";
 import type { HandOff } from "./hand-off.ts";
-import { type Broker, openBroker, type Outcome } from "./jetstream.ts";
+import { type Broker, openBroker, type Outcome, type StreamState } from "./jetstream.ts";
 import type { LedgerEvent } from "./ledger.ts";
+import { createHolds, ID_REMEMBERED } from "./relay-holds.ts";
 import { lead, LEADER_RENEW_MS, resign } from "./relay-leader.ts";
 import { createTally, type Leadership, LeadershipLost, reconcile, record, trimRanges } from "./relay-progress.ts";
 import { createRelaySource, type RelayWindow } from "./relay-source.ts";
+
+/** Tells tests where the relay is. Costs nothing when nobody listens. */
+const steps = channel("tributary:step");
 
 /** Structured: fields are ids, codes and counts. */
 export interface RelayLog {
@@ -24,6 +29,8 @@ export interface RelayOptions {
   readonly holder?: string;
   /** Days that the stream keeps messages, when it is made. Default 30. */
   readonly retentionDays?: number;
+  /** `http://host:8222` of nats-server's monitoring, if it may be asked how it flushes. */
+  readonly monitorUrl?: string;
   readonly log?: RelayLog;
   /** In [0, 1); spreads retries. Default Math.random. */
   readonly random?: () => number;
@@ -36,6 +43,8 @@ export interface RelayStatus {
   readonly state: "connecting" | "standby" | "leading" | "waiting" | "stopped";
   /** Events published by this process. */
   readonly published: number;
+  /** Connections that the broker refused lately, set aside so that the others go on. */
+  readonly held: number;
   /** Why it waits: a code. */
   readonly reason?: string;
 }
@@ -47,6 +56,7 @@ export interface Relay {
 }
 
 const LOOK_EVERY_MS = 1_000;
+const CHECK_EVERY_MS = 5_000;
 const BACKOFF_MIN_MS = 100;
 const BACKOFF_MAX_MS = 5_000;
 const TRIM_EVERY_WINDOWS = 1_000;
@@ -61,14 +71,17 @@ export function startRelay(options: RelayOptions): Relay {
   const holder = options.holder ?? crypto.randomUUID();
   const stopping = new AbortController();
   const { signal } = stopping;
-  let status: RelayStatus = { state: "connecting", published: 0 };
+  let status: RelayStatus = { state: "connecting", published: 0, held: 0 };
+  const holds = createHolds(() => performance.now());
   const tell = (state: RelayStatus["state"], reason?: string): void => {
     if (state !== status.state) log?.info({ state, reason }, "relay");
-    status = { state, published: status.published, ...(reason === undefined ? {} : { reason }) };
+    status = { state, published: status.published, held: holds.size, ...(reason === undefined ? {} : { reason }) };
   };
 
   async function live(): Promise<void> {
-    const broker = await openBroker({ servers, signal });
+    const { monitorUrl } = options;
+    const broker = await openBroker({ servers, signal, ...(monitorUrl === undefined ? {} : { monitorUrl }) });
+    for (const warning of await broker.warnings()) log?.warn({ warning }, "about the broker");
     try {
       for (let failures = 0; !signal.aborted;) {
         try {
@@ -94,10 +107,11 @@ export function startRelay(options: RelayOptions): Relay {
   /** Leads until stopped. @throws LeadershipLost, or what the broker or the database failed with. */
   async function reign(broker: Broker, leadership: Leadership, healthy: () => void): Promise<void> {
     const differences = await broker.ensureStreams(options.retentionDays ?? 30);
-    for (const difference of differences) log?.warn({ difference }, "the stream is not set up as it should be");
+    for (const difference of differences)
+      log?.warn({ ...difference }, "a stream is not set up as it should be: see `tributary relay stream`");
     const over = new AbortController();
     const renewing = renew(leadership, over, AbortSignal.any([signal, over.signal]));
-    const source = createRelaySource(database);
+    const source = createRelaySource(database, holds.has);
     const bell = createBell();
     const unsubscribe = handOff.subscribe((wake) => {
       if (wake.kind === "batch") source.offer(wake.batch, wake.firstSequence);
@@ -111,11 +125,12 @@ export function startRelay(options: RelayOptions): Relay {
     try {
       while (!signal.aborted) {
         source.reset();
+        steps.publish("relay.reconcile.before");
         const { state, repair, found } = await reconcile(database, broker, leadership);
         if (repair !== undefined) log?.warn({ repair, found }, "the stream lost events: publishing them again");
+        steps.publish("relay.reconcile.after");
         tell("leading");
-        const { created, lastSequence } = state;
-        const stream = { broker, leadership, source, bell, created, lastSequence, healthy };
+        const stream = { broker, leadership, source, bell, state, lastSequence: state.lastSequence, healthy };
         const trouble = await publishOn(stream, over.signal);
         if (trouble !== undefined) throw new BrokerTrouble(trouble);
       }
@@ -141,7 +156,8 @@ export function startRelay(options: RelayOptions): Relay {
     readonly leadership: Leadership;
     readonly source: ReturnType<typeof createRelaySource>;
     readonly bell: ReturnType<typeof createBell>;
-    readonly created: string;
+    /** As it was reconciled. */
+    readonly state: StreamState;
     readonly healthy: () => void;
     lastSequence: number;
   }
@@ -154,6 +170,7 @@ export function startRelay(options: RelayOptions): Relay {
     let reading = stream.source.next();
     let recording: Promise<void> = Promise.resolve();
     let lookAt = performance.now() + LOOK_EVERY_MS;
+    let checkAt = performance.now() + CHECK_EVERY_MS;
     try {
       for (let windows = 1; ; windows++) {
         const window = await reading;
@@ -163,20 +180,29 @@ export function startRelay(options: RelayOptions): Relay {
           stream.source.look();
           lookAt = performance.now() + LOOK_EVERY_MS;
         }
-        if (window.events.length === 0 && window.passed.size === 0)
+        if (window.events.length === 0 && window.passed.size === 0) {
           await stream.bell.wait(Math.max(1, lookAt - performance.now()));
+          // A publisher with nothing to say would learn of a stream that lost something with its next event only.
+          if (performance.now() >= checkAt) {
+            checkAt = performance.now() + CHECK_EVERY_MS;
+            await recording;
+            if (!isAsKnown(stream, await stream.broker.state())) return undefined;
+          }
+        }
         const sorted = sortOut(stream.broker, window.events);
+        if (sorted.sent.length > 0) steps.publish("relay.publish.before");
         const publishing = stream.broker.publish(sorted.sent, stream.lastSequence);
         reading = stream.source.next();
         reading.catch(() => {});
         const outcomes = await publishing;
+        if (outcomes.length > 0) steps.publish("relay.publish.after");
         await recording;
         recording = settle(stream, window, sorted, outcomes);
         recording.catch(() => {});
         const trouble = outcomes.find(({ kind }) => kind !== "stored");
         if (trouble !== undefined || sorted.refused.size > 0) {
           await recording;
-          return trouble?.kind === "unavailable" ? trouble.reason : undefined;
+          return outcomes.find((one) => one.kind === "unavailable")?.reason;
         }
         if (windows % TRIM_EVERY_WINDOWS === 0) await trimRanges(database, stream.leadership.stream);
       }
@@ -186,23 +212,36 @@ export function startRelay(options: RelayOptions): Relay {
   }
 
   async function settle(stream: Publishing, window: RelayWindow, sorted: Sorted, outcomes: readonly Outcome[]) {
-    const tally = createTally(stream.created);
+    const tally = createTally(stream.state.created);
     for (const [event, reason] of sorted.refused) tally.park(event, reason);
     let published = 0;
+    const stopped = new Set<string>();
     for (const [index, outcome] of outcomes.entries()) {
       const event = sorted.sent[index];
-      if (event === undefined) continue;
-      if (outcome.kind === "stored" || outcome.kind === "duplicate") {
-        tally.add(event.connectionId, event.sequence, outcome.streamSequence);
+      // Behind its first failure nothing of a connection counts.
+      if (event === undefined || stopped.has(event.connectionId)) continue;
+      const { connectionId } = event;
+      if (outcome.kind === "poison") tally.park(event, outcome.reason);
+      else if (outcome.kind === "refused" || isGone(outcome, stream.state)) {
+        stopped.add(connectionId);
+        const reason = outcome.kind === "refused" ? outcome.reason : ID_REMEMBERED;
+        const verdict = holds.refuse(connectionId, reason, status.published + published);
+        if (verdict === "park") tally.park(event, reason);
+        log?.warn({ connection: connectionId, reason, verdict }, "the broker refuses an event");
+      } else if (outcome.kind === "stored" || outcome.kind === "duplicate") {
+        tally.add(connectionId, event.sequence, outcome.streamSequence);
         stream.lastSequence = Math.max(stream.lastSequence, outcome.streamSequence);
+        if (holds.size > 0) holds.clear(connectionId);
         published++;
-      } else if (outcome.kind === "poison") tally.park(event, outcome.reason);
+      }
     }
+    status = { ...status, published: status.published + published, held: holds.size };
     const progress = tally.progress(window.passed);
     if (progress.published.size === 0 && progress.parked.size === 0) return;
-    status = { ...status, published: status.published + published };
     await options.beforeRecord?.();
+    steps.publish("relay.record.before");
     await record(database, stream.leadership, progress);
+    steps.publish("relay.record.after");
     stream.healthy();
     const { size } = progress.parked;
     if (size > 0) log?.warn({ connections: size }, "parked: the broker refuses an event for good");
@@ -220,6 +259,15 @@ export function startRelay(options: RelayOptions): Relay {
     },
   };
 }
+
+/** The stream knows the id of a message that it no longer has: it was purged within the last two minutes. */
+const isGone = (outcome: Outcome, { firstSequence }: StreamState): boolean =>
+  outcome.kind === "duplicate" && outcome.streamSequence < firstSequence;
+
+const isAsKnown = (known: { readonly state: StreamState; readonly lastSequence: number }, is: StreamState): boolean =>
+  is.created === known.state.created &&
+  is.lastSequence === known.lastSequence &&
+  is.firstSequence === known.state.firstSequence;
 
 interface Sorted {
   readonly sent: readonly LedgerEvent[];

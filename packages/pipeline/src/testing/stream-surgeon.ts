@@ -1,0 +1,73 @@
+import { jetstream, JetStreamApiError, jetstreamManager } from "@nats-io/jetstream";
+import { connect } from "@nats-io/transport-node";
+import { EVENT_STREAM, EVENT_SUBJECTS, parseEventHeaders } from "@tributary/contracts";
+
+/** A message of the event stream, as a plain client reads it. */
+export interface StreamedMessage {
+  readonly streamSequence: number;
+  readonly connectionId: string;
+  readonly sequence: number;
+  /** `ce-id`. */
+  readonly id: string;
+  /** `Nats-Msg-Id`; undefined when the publisher sent none. */
+  readonly messageId: string | undefined;
+}
+
+/** Does to the event stream what an operator or a disk might do, with a client of its own. */
+export interface StreamSurgeon {
+  /** Makes the stream with a window of message ids so short that a test outlives it, or changes the window of the one there is. */
+  shortWindow(ms: number): Promise<void>;
+  /** Deletes the stream with everything in it. */
+  remove(): Promise<void>;
+  purge(): Promise<void>;
+  /** Everything that the stream holds, in order; none when there is no stream. */
+  messages(): Promise<StreamedMessage[]>;
+}
+
+const STREAM_NOT_FOUND = 10059;
+
+/** Connects for each task anew, so that the server may be killed between them. */
+export function openStreamSurgeon(url: string): StreamSurgeon {
+  const on = async <T>(
+    work: (jsm: Awaited<ReturnType<typeof jetstreamManager>>, nc: Awaited<ReturnType<typeof connect>>) => Promise<T>,
+  ): Promise<T> => {
+    const nc = await connect({ servers: url, timeout: 5_000 });
+    try {
+      return await work(await jetstreamManager(nc, { checkAPI: false, timeout: 5_000 }), nc);
+    } finally {
+      await nc.close();
+    }
+  };
+  const ifThere =
+    <T>(missing: T) =>
+    (error: unknown): T => {
+      if (error instanceof JetStreamApiError && error.code === STREAM_NOT_FOUND) return missing;
+      throw error;
+    };
+  return {
+    shortWindow: (ms) =>
+      on(async (jsm) => {
+        const window = { duplicate_window: ms * 1_000_000 };
+        const there = await jsm.streams.update(EVENT_STREAM, window).catch(ifThere(undefined));
+        if (there === undefined)
+          await jsm.streams.add({ name: EVENT_STREAM, subjects: [...EVENT_SUBJECTS], ...window });
+      }),
+    remove: () => on((jsm) => jsm.streams.delete(EVENT_STREAM).then(() => {}, ifThere(undefined))),
+    purge: () => on((jsm) => jsm.streams.purge(EVENT_STREAM).then(() => {})),
+    messages: () =>
+      on(async (jsm, nc) => {
+        const info = await jsm.streams.info(EVENT_STREAM).catch(ifThere(undefined));
+        if (info === undefined || info.state.messages === 0) return [];
+        const consumer = await jetstream(nc).consumers.get(EVENT_STREAM, { headers_only: true });
+        const messages: StreamedMessage[] = [];
+        for await (const message of await consumer.consume({ max_messages: 2_000 })) {
+          const { connectionId, sequence, id } = parseEventHeaders((name) => message.headers?.get(name));
+          const messageId = message.headers?.get("Nats-Msg-Id") ?? "";
+          const place = { streamSequence: message.seq, connectionId, sequence: Number(sequence), id };
+          messages.push({ ...place, messageId: messageId === "" ? undefined : messageId });
+          if (message.info.pending === 0) break;
+        }
+        return messages;
+      }),
+  };
+}
