@@ -19,6 +19,7 @@ const jobs = {
   generate: ["tools/check.ts", "generate"],
   "contracts:release": ["tools/contracts-release.ts"],
   "contracts:export": ["tools/contracts-export.ts"],
+  "pack:subscriber": ["tools/pack.ts"],
   "check:types": ["tools/check.ts", "types"],
   "check:lint": ["tools/check.ts", "lint"],
   "check:boundaries": ["tools/check.ts", "boundaries"],
