@@ -28,7 +28,11 @@ export interface SecretRequest {
   readonly basic?: "client";
 }
 
-/** The authorization-code grant (RFC 6749 §4.1) with PKCE (RFC 7636), as a provider does it. */
+/**
+ * The authorization-code grant (RFC 6749 §4.1) with PKCE (RFC 7636), as a provider does it. Addresses may have
+ * placeholders, "https://{subdomain}.example.com/token", that an organisation fills: each is one DNS label, and two
+ * labels at least stand after the last one in a host.
+ */
 export interface OAuth2Spec {
   readonly authorizationUrl: string;
   readonly tokenUrl: string;
@@ -46,8 +50,13 @@ export interface OAuth2Spec {
   readonly revocation?: string | SecretRequest;
   /** Default: `authorization: Bearer {access_token}`. */
   readonly attach?: Attach;
-  /** Renew before expiry in the background, or when a request needs it. Default: "on-demand". */
+  /** Renew before expiry in the background, or when a request needs it. Default: "background". */
   readonly refresh?: "background" | "on-demand";
+  /**
+   * Hosts that the token endpoint was on before. A credential is bound to the host that it was made at: when the provider
+   * moves its endpoint, people have to link again, unless the old host stands here.
+   */
+  readonly formerTokenHosts?: readonly string[];
 }
 
 /** Where the credential goes in a request. `template` has one "{}", replaced by the secret: "Bearer {}". */

@@ -1,12 +1,14 @@
 import { assertOutsideTransaction } from "@tributary/db";
 import type { Attach, RequestOptions } from "@tributary/sdk";
+import { recordAccess } from "./access.ts";
 import { VaultError } from "./errors.ts";
 import { dataKeyOf, plaintextOf, readGrant, readSecret, type StoredGrant } from "./grants.ts";
 import { assertHttpsUrl, onOrigin, type OutboundResponse } from "./outbound.ts";
-import { inOrganization, type VaultParts } from "./parts.ts";
+import type { VaultParts } from "./parts.ts";
 import { renew } from "./refresh.ts";
 import { revokeConsent } from "./revoke.ts";
-import { accessLog } from "./schema.ts";
+import { readTerms } from "./terms.ts";
+import { fillHost, isTemplate } from "./url-template.ts";
 import type { CredentialScope, CredentialSession, CredentialUse } from "./vault.ts";
 
 const REDIRECTS_MAX = 3;
@@ -21,9 +23,10 @@ export function openSession(parts: VaultParts, scope: CredentialScope, use: Cred
   const audit = auditOnce(parts, scope, use);
   const keys = parts.dataKeys.session(scope);
   const attach = use.spec.attach ?? DEFAULT_ATTACH;
+  const hosts = hostsOf(parts, scope, use.hosts);
 
   async function openToken(grant: StoredGrant): Promise<string> {
-    const stored = await readSecret(parts, scope, attach.secret, grant.generation);
+    const stored = await readSecret(parts, scope, attach.secret, grant.generation, use);
     if (stored === undefined) throw new VaultError("credential_missing", "the credential has no such secret");
     const name = `${stored.id}/${stored.revision}/${stored.keyId}`;
     return keys.use(
@@ -37,33 +40,35 @@ export function openSession(parts: VaultParts, scope: CredentialScope, use: Cred
   async function currentGrant(): Promise<{ grant: StoredGrant; renewed: boolean }> {
     const grant = await requireGrant(parts, scope);
     const expired = grant.expiresAt !== undefined && grant.expiresAt.getTime() <= parts.now().getTime();
-    if (!expired || (await renew(parts, scope, use.spec, grant.generation)) === "impossible")
+    if (!expired || (await renew(parts, scope, use.spec, grant.generation, use)) === "impossible")
       return { grant, renewed: false };
     return { grant: await requireGrant(parts, scope), renewed: true };
   }
 
-  async function sendAuthorised(url: URL, options: RequestOptions, signal: AbortSignal): Promise<Response> {
+  async function sendAuthorised(url: URL, options: RequestOptions, listed: Hosts, signal: AbortSignal) {
     await audit();
     const { grant, renewed } = await currentGrant();
-    const send = async (of: StoredGrant) => follow(parts, url, options, attach, await openToken(of), signal);
+    const send = async (of: StoredGrant) =>
+      follow(parts, url, options, { attach, token: await openToken(of) }, listed, signal);
     const first = await send(grant);
     if (first.status !== 401 || renewed) return toResponse(first);
-    if ((await renew(parts, scope, use.spec, grant.generation)) === "impossible") return toResponse(first);
+    if ((await renew(parts, scope, use.spec, grant.generation, use)) === "impossible") return toResponse(first);
     return toResponse(await send(await requireGrant(parts, scope)));
   }
 
   return {
     fetch: async (url, options = {}) => {
       assertOutsideTransaction("a provider call");
-      const target = allowedUrl(url, options, use.hosts);
-      return within(parts.limits.requestMs, use.signal, (signal) => sendAuthorised(target, options, signal));
+      const listed = await hosts();
+      const target = allowedUrl(url, options, listed);
+      return within(parts.limits.requestMs, use.signal, (signal) => sendAuthorised(target, options, listed, signal));
     },
     revoke: async () => {
       assertOutsideTransaction("a provider call");
       if (use.spec.revocation === undefined) return "unsupported";
       await within(parts.limits.requestMs, use.signal, async (signal) => {
         await audit();
-        await revokeConsent(parts, scope, use.spec, signal);
+        await revokeConsent(parts, scope, use.spec, signal, use);
       });
       return "revoked";
     },
@@ -76,60 +81,79 @@ async function requireGrant(parts: VaultParts, scope: CredentialScope): Promise<
   return grant;
 }
 
-/** Commits one audit row before the first opening. What cannot be audited is not opened. */
+/** One audit row a session, before its first opening. */
 function auditOnce(parts: VaultParts, scope: CredentialScope, use: CredentialUse): () => Promise<void> {
   let written: Promise<void> | undefined;
-  const write = async (): Promise<void> => {
-    try {
-      await inOrganization(parts, scope, (tx) =>
-        tx.insert(accessLog).values({
-          organizationId: scope.organizationId,
-          integration: scope.integration,
-          ownerKind: scope.owner.kind,
-          ownerId: scope.owner.id,
-          credentialId: scope.credentialId,
-          purpose: use.purpose,
-          correlationId: use.correlationId,
-        }),
-      );
-    } catch {
+  const write = (): Promise<void> =>
+    recordAccess(parts, scope, use).catch((error: unknown) => {
       written = undefined;
-      throw new VaultError("audit_unavailable", "the access could not be recorded, so nothing was opened");
-    }
-  };
+      throw error;
+    });
   return () => (written ??= write());
 }
 
+/** Hosts as the connector names them, and the hosts that they are. */
+type Hosts = ReadonlyMap<string, string>;
+
+/** A placeholder stands for what it stood for when the credential was made. */
+function hostsOf(parts: VaultParts, scope: CredentialScope, declared: readonly string[]): () => Promise<Hosts> {
+  const plain = new Map(declared.map((host) => [host, host]));
+  if (!declared.some(isTemplate)) return async () => plain;
+  return async () => {
+    const values = (await readTerms(parts, scope))?.values ?? {};
+    const filled = declared.map((host) => [host.toLowerCase(), fillHost(host, values)] as const);
+    return new Map([...filled, ...filled.map(([, host]) => [host, host] as const)]);
+  };
+}
+
 /** @throws VaultError url_not_allowed. The list is of hosts as the connector names them, before any mapping. */
-function allowedUrl(text: string, options: RequestOptions, hosts: readonly string[]): URL {
+function allowedUrl(text: string, options: RequestOptions, hosts: Hosts): URL {
   const url = URL.parse(text);
   if (url === null) throw new VaultError("url_not_allowed", "not a URL");
   assertHttpsUrl(url);
-  if (!hosts.includes(url.host)) throw new VaultError("url_not_allowed", "the connector does not list the host");
+  const host = hosts.get(url.host);
+  if (host === undefined) throw new VaultError("url_not_allowed", "the connector does not list the host");
+  if (host !== url.host) url.host = host;
   for (const [name, value] of Object.entries(options.query ?? {})) url.searchParams.set(name, value);
   url.hash = "";
   return url;
 }
 
-/** Sends, and follows redirects that stay on the origin: the credential goes nowhere else. */
+interface Credential {
+  readonly attach: Attach;
+  readonly token: string;
+}
+
+/**
+ * Sends, and follows redirects: with the credential as long as they stay on the origin. To another origin, which the
+ * connector must list, goes a bare request; and the credential does not come back, because whoever sent us there could
+ * choose where it then goes.
+ */
 async function follow(
   parts: VaultParts,
   start: URL,
   options: RequestOptions,
-  attach: Attach,
-  token: string,
+  credential: Credential,
+  hosts: Hosts,
   signal: AbortSignal,
 ): Promise<OutboundResponse> {
   let { url, method, ...content } = { url: start, method: options.method ?? "GET", ...contentOf(options) };
+  let attached: Credential | undefined = credential;
   for (let redirects = 0; ; redirects++) {
     const request = { method, ...content, signal, bodyBytesMax: parts.limits.responseBytesMax };
-    const response = await sendWith(parts, url, request, attach, token);
+    const response = await sendWith(parts, url, request, attached);
     const location = response.headers.get("location");
     if (![301, 302, 303, 307, 308].includes(response.status) || location === null) return response;
-    url = sameOrigin(parts, url, location);
+    const next = redirectTarget(parts, url, location, hosts);
     if (redirects === REDIRECTS_MAX) throw new VaultError("url_not_allowed", "too many redirects");
     const becomesGet = response.status === 303 || (response.status < 303 && method === "POST");
     if (becomesGet) [method, content] = ["GET", { headers: content.headers, body: undefined }];
+    if (next.origin !== url.origin) {
+      if (method !== "GET") throw new VaultError("url_not_allowed", "only a GET is redirected to another origin");
+      attached = undefined;
+      content = { headers: new Headers(), body: undefined };
+    }
+    url = next;
   }
 }
 
@@ -161,15 +185,17 @@ function sendWith(
   parts: VaultParts,
   url: URL,
   request: Content & { readonly method: string; readonly signal: AbortSignal; readonly bodyBytesMax: number },
-  attach: Attach,
-  token: string,
+  credential: Credential | undefined,
 ): Promise<OutboundResponse> {
   const { body, ...rest } = request;
   const headers = new Headers(request.headers);
   const target = new URL(url);
-  const value = (attach.template ?? "{}").replace("{}", () => token);
-  if (attach.in === "query") target.searchParams.set(attach.name, value);
-  else setHeader(headers, attach.name, value);
+  if (credential !== undefined) {
+    const { attach, token } = credential;
+    const value = (attach.template ?? "{}").replace("{}", () => token);
+    if (attach.in === "query") target.searchParams.set(attach.name, value);
+    else setHeader(headers, attach.name, value);
+  }
   return parts.outbound.fetch(target, { ...rest, headers, ...(body === undefined ? {} : { body }) });
 }
 
@@ -182,14 +208,19 @@ function setHeader(headers: Headers, name: string, value: string): void {
   }
 }
 
-/** Compares what a redirect names with the logical origin, and with the origin that stands in for it. */
-function sameOrigin(parts: VaultParts, from: URL, location: string): URL {
+/**
+ * Where a redirect leads, in the provider's own terms: on the origin, or on the origin that stands in for it; or on
+ * another host of the connector's list.
+ */
+function redirectTarget(parts: VaultParts, from: URL, location: string, hosts: Hosts): URL {
   const mapped = parts.outbound.mapUrl(from);
   const to = URL.parse(location, mapped.href);
-  const stays =
-    to !== null && to.username === "" && to.password === "" && [from.origin, mapped.origin].includes(to.origin);
-  if (!stays) throw new VaultError("url_not_allowed", "the provider redirects to another origin");
-  return onOrigin(to, from.origin);
+  if (to === null || to.username !== "" || to.password !== "")
+    throw new VaultError("url_not_allowed", "the provider redirects to no proper address");
+  if ([from.origin, mapped.origin].includes(to.origin)) return onOrigin(to, from.origin);
+  if (to.protocol !== "https:" || hosts.get(to.host) !== to.host)
+    throw new VaultError("url_not_allowed", "the provider redirects to a host that the connector does not list");
+  return onOrigin(to, to.origin);
 }
 
 /** The body is here already and decompressed: headers that describe it on the wire would be wrong. */

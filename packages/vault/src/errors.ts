@@ -7,6 +7,7 @@ export type VaultErrorCode =
   | "oauth_provider_error"
   | "oauth_exchange_rejected"
   | "oauth_client_invalid"
+  | "oauth_config_incomplete"
   | "provider_unavailable"
   | "reauth_required"
   | "url_not_allowed"
@@ -16,7 +17,9 @@ export type VaultErrorCode =
   | "audit_unavailable"
   | "key_missing"
   | "key_invalid"
-  | "public_key_untrusted";
+  | "public_key_untrusted"
+  | "submission_refused"
+  | "erasure_ledger_invalid";
 
 /**
  * What the vault says when it refuses. Carries a code, a sentence and, where the provider named one, its own error

@@ -3,10 +3,13 @@ import { acrossOrganizations } from "@tributary/db";
 import { eq } from "drizzle-orm";
 import type { OAuth2Spec } from "@tributary/sdk";
 import { VaultError } from "./errors.ts";
+import { partyOf } from "./clients.ts";
 import { authorizationUrl, newState, newVerifier, safeCode } from "./oauth.ts";
-import { inOrganization, partyOf, type VaultParts } from "./parts.ts";
+import { inOrganization, type VaultParts } from "./parts.ts";
 import { flow } from "./schema.ts";
 import { contextBytes, unwrap, wipe, wrap } from "./seal.ts";
+import { parseTerms, type Terms, termsText } from "./terms.ts";
+import { fillSpec } from "./url-template.ts";
 import type { ConsentCallback, ConsentFlow, ConsentRequest } from "./vault.ts";
 
 /** How long a person may take at the provider. */
@@ -15,7 +18,7 @@ const CODE_CHARACTERS_MAX = 8192;
 
 /** What redeeming a flow needs and its holder must not see. */
 export interface FlowSecrets {
-  readonly spec: OAuth2Spec;
+  readonly terms: Terms;
   readonly scopes: readonly string[];
   readonly verifier: string;
 }
@@ -26,12 +29,14 @@ export async function beginFlow(
   parts: VaultParts,
   request: ConsentRequest,
 ): Promise<{ url: string; flowId: string; expiresAt: Date }> {
-  const party = partyOf(parts, request.scope.integration, request.spec);
-  const [state, verifier] = [newState(), newVerifier()];
-  const { scope, person } = request;
+  const { scope, person, values = {} } = request;
+  const [state, verifier, id] = [newState(), newVerifier(), parts.randomUUID()];
+  const spec = fillSpec(request.spec, values);
+  const choice = { ...scope, contextId: request.contextId };
+  const party = await partyOf(parts, choice, spec, { purpose: "consent", correlationId: id });
   const kekId = parts.ring.newestId;
   const bound: Omit<FlowRow, "nonce" | "verifier"> = {
-    id: parts.randomUUID(),
+    id,
     stateHash: hashOf(state),
     contextId: party.client.contextId,
     organizationId: scope.organizationId,
@@ -42,7 +47,7 @@ export async function beginFlow(
     ownerId: scope.owner.id,
     credentialId: scope.credentialId,
     connectionId: request.connectionId,
-    spec: JSON.stringify(request.spec),
+    spec: termsText(spec, values),
     scopes: JSON.stringify(request.scopes),
     kekId,
     expiresAt: new Date(parts.now().getTime() + FLOW_MS),
@@ -72,13 +77,13 @@ export async function takeFlow(
   if (verifier === undefined) throw invalidState();
   try {
     assertSameBrowser(row, callback);
-    const spec = JSON.parse(row.spec) as OAuth2Spec;
-    const code = codeOf(callback.query, spec);
-    const { organizationId, integration, credentialId } = row;
+    const { contextId, organizationId, integration, credentialId } = row;
+    const terms = { contextId, ...parseTerms(row.spec) };
+    const code = codeOf(callback.query, terms.spec);
     const scope = { organizationId, integration, owner: { kind: row.ownerKind, id: row.ownerId }, credentialId };
     return {
-      flow: { flowId: row.id, scope, connectionId: row.connectionId, contextId: row.contextId, code },
-      secrets: { spec, scopes: JSON.parse(row.scopes) as string[], verifier: Buffer.from(verifier).toString() },
+      flow: { flowId: row.id, scope, connectionId: row.connectionId, contextId, code },
+      secrets: { terms, scopes: JSON.parse(row.scopes) as string[], verifier: Buffer.from(verifier).toString() },
     };
   } finally {
     wipe(verifier);
@@ -111,7 +116,7 @@ function codeOf(query: URLSearchParams, spec: OAuth2Spec): string {
   const names = [...query.keys()];
   // RFC 6749 §3.1: parameters must not be included more than once.
   if (new Set(names).size !== names.length) throw invalidState();
-  if (spec.issuer !== undefined && query.get("iss") !== spec.issuer)
+  if (!isIssuer(query.get("iss"), spec))
     throw new VaultError("oauth_issuer_mismatch", "the answer does not name the provider that was asked");
   const error = query.get("error");
   if (error === "access_denied") throw new VaultError("oauth_denied", "consent was declined", error);
@@ -121,6 +126,18 @@ function codeOf(query: URLSearchParams, spec: OAuth2Spec): string {
   if (code === null || code === "" || code.length > CODE_CHARACTERS_MAX)
     throw new VaultError("oauth_provider_error", "the provider's answer has no usable code");
   return code;
+}
+
+/**
+ * A provider that promises to name itself must do so, exactly. Of one that promised nothing, an answer may name nobody;
+ * when it names somebody all the same, that must be where the browser was sent, or where the code is going (RFC 9207
+ * §2.4 leaves it to local policy).
+ */
+function isIssuer(iss: string | null, spec: OAuth2Spec): boolean {
+  if (spec.issuer !== undefined) return iss === spec.issuer;
+  if (iss === null) return true;
+  const origin = URL.parse(iss)?.origin;
+  return [spec.authorizationUrl, spec.tokenUrl].some((url) => new URL(url).origin === origin);
 }
 
 const flowContext = (row: Omit<FlowRow, "nonce" | "verifier">): Uint8Array =>

@@ -1,6 +1,8 @@
 import { and, eq } from "drizzle-orm";
 import { type Queryable, run } from "@tributary/db";
+import type { Access } from "./access.ts";
 import { VaultError } from "./errors.ts";
+import { deleteSecrets, isMovedOn, putSecret, retrievalFailure, retrieveSecret } from "./functions.ts";
 import type { Tokens } from "./oauth.ts";
 import { inOrganization, type VaultParts } from "./parts.ts";
 import { credentialGrant, secret } from "./schema.ts";
@@ -35,27 +37,20 @@ export async function readGrant(parts: VaultParts, scope: CredentialScope): Prom
   };
 }
 
-/** @returns undefined when the credential has no such secret in that revision. */
+/**
+ * A secret as of a generation: its newest revision that is not above it. The audit entry of this access is committed with
+ * the reading, unless there is one already.
+ * @returns undefined when the credential has no such secret.
+ * @throws VaultError audit_unavailable · credential_integrity_error when the row is older than the audit says.
+ */
 export async function readSecret(
   parts: VaultParts,
   scope: CredentialScope,
   field: string,
-  revision: number,
+  generation: number,
+  access: Access,
 ): Promise<StoredSecret | undefined> {
-  const [row] = await inOrganization(parts, scope, (tx) =>
-    tx
-      .select()
-      .from(secret)
-      .where(
-        and(
-          eq(secret.organizationId, scope.organizationId),
-          eq(secret.credentialId, scope.credentialId),
-          eq(secret.field, field),
-          eq(secret.revision, revision),
-        ),
-      ),
-  );
-  return row;
+  return inOrganization(parts, scope, (tx) => retrieveSecret(tx, scope, field, generation, access)).catch(retrievalFailure);
 }
 
 /** What sealing and opening need of the vault. */
@@ -148,9 +143,10 @@ export async function openOnce(
   parts: VaultParts,
   scope: CredentialScope,
   field: string,
-  revision: number,
+  generation: number,
+  access: Access,
 ): Promise<string | undefined> {
-  const stored = await readSecret(parts, scope, field, revision);
+  const stored = await readSecret(parts, scope, field, generation, access);
   if (stored === undefined) return undefined;
   const dataKey = await dataKeyOf(parts, scope, field, stored);
   try {
@@ -189,12 +185,12 @@ export async function writeGeneration(
       // Two generations of keys later nothing may need this one any more; what is sealed to it then is sealed again.
       if ((await holdKeys(tx, scope.organizationId, [key.keyId])).size === 0) return "key gone";
       if (!(await moveGeneration(tx, scope, generation, grant, parts.now()))) return "moved";
-      await tx.insert(secret).values(rows);
+      for (const row of rows) await putSecret(tx, scope, row, previous?.secretIds[row.field] === row.id);
       await run(tx, DELETE_OLD_SECRETS, [scope.organizationId, scope.credentialId, generation]);
       if (!(await also(tx, grant))) throw new Refused();
       return "written";
     }).catch((error: unknown) => {
-      if (error instanceof Refused) return "moved" as const;
+      if (error instanceof Refused || isMovedOn(error)) return "moved" as const;
       throw error;
     });
     if (outcome !== "key gone") return outcome === "written" ? grant : undefined;
@@ -223,8 +219,6 @@ function sealTokens(
       ...sealed,
       id: previous?.secretIds[field] ?? parts.randomUUID(),
       revision: generation,
-      organizationId: scope.organizationId,
-      credentialId: scope.credentialId,
       field,
       keyId,
     };
@@ -239,10 +233,7 @@ export async function acceptGrant(parts: VaultParts, scope: CredentialScope): Pr
 
 /** @returns how many secrets went. */
 export async function deleteCredential(parts: VaultParts, scope: CredentialScope): Promise<number> {
-  return inOrganization(parts, scope, async (tx) => {
-    const [row] = await run<{ secret_ids: object }>(tx, DELETE_GRANT, scopeParams(scope));
-    return row === undefined ? 0 : Object.keys(row.secret_ids).length;
-  });
+  return inOrganization(parts, scope, (tx) => deleteSecrets(tx, scope, "vault"));
 }
 
 async function moveGeneration(
@@ -324,11 +315,5 @@ WHERE organization_id = $1 AND credential_id = $2
 
 const ACCEPT_GRANT = `
 UPDATE vault.credential_grant SET accepted_at = coalesce(accepted_at, $6)
-WHERE organization_id = $1 AND credential_id = $2 AND integration = $3 AND owner_kind = $4 AND owner_id = $5
+WHERE organization_id = $1 AND credential_id = $2 AND integration = $3 AND owner_kind = $4 AND owner_id = $5 AND NOT proposed
 RETURNING generation`;
-
-/** Its secrets go with it. */
-const DELETE_GRANT = `
-DELETE FROM vault.credential_grant
-WHERE organization_id = $1 AND credential_id = $2 AND integration = $3 AND owner_kind = $4 AND owner_id = $5
-RETURNING secret_ids`;

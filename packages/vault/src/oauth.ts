@@ -218,6 +218,9 @@ const unavailable = (detail: string | undefined): VaultError =>
   new VaultError("provider_unavailable", "the provider's OAuth endpoint is not answering as it should", detail);
 
 function tokensOf(answer: oauth.TokenEndpointResponse): Tokens {
+  // The library takes "dpop" as well, and such a token is of no use without its key.
+  if (answer.token_type.toLowerCase() !== "bearer")
+    throw new VaultError("provider_unavailable", "the provider's tokens are not of a kind that can be sent");
   const fields = new Map<string, string>();
   for (const name of ["access_token", "refresh_token"] as const) {
     const token = answer[name];

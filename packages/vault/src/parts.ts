@@ -1,9 +1,7 @@
 import { type Database, type Queryable, withOrganization } from "@tributary/db";
-import type { OAuth2Spec } from "@tributary/sdk";
 import type { DataKeys } from "./data-keys.ts";
-import { VaultError } from "./errors.ts";
 import type { KeyRing } from "./keys.ts";
-import type { OAuthClient, Party } from "./oauth.ts";
+import type { OAuthClient } from "./oauth.ts";
 import type { Outbound } from "./outbound.ts";
 import type { CredentialScope } from "./vault.ts";
 
@@ -21,6 +19,8 @@ export interface VaultParts {
   /** Renewals under way in this process, by credential and generation. */
   readonly renewals: Map<string, Promise<"renewed" | "impossible">>;
   readonly dataKeys: DataKeys;
+  /** The file that erasures are written down in besides the database; undefined: in the database alone. */
+  readonly erasureLedger: string | undefined;
 }
 
 export interface VaultLimits {
@@ -38,18 +38,3 @@ export const inOrganization = <T>(
   { organizationId }: Pick<CredentialScope, "organizationId">,
   work: (tx: Queryable) => Promise<T>,
 ): Promise<T> => withOrganization(database, organizationId, work, "vault");
-
-/** @throws VaultError oauth_client_invalid when no client is configured. */
-export function partyOf(parts: VaultParts, integration: string, spec: OAuth2Spec): Party {
-  const client = parts.clients.find((candidate) => candidate.integration === integration);
-  if (client === undefined)
-    throw new VaultError("oauth_client_invalid", "no OAuth client is configured for the integration");
-  return {
-    spec,
-    client,
-    // One URI a client: an answer for one context cannot be played to another (RFC 9700 §4.4).
-    redirectUri: `${parts.publicOrigin}/api/integrations/oauth/callback/${encodeURIComponent(client.contextId)}`,
-    outbound: parts.outbound,
-    timeoutMs: parts.limits.tokenRequestMs,
-  };
-}

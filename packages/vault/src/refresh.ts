@@ -1,10 +1,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { run } from "@tributary/db";
 import type { OAuth2Spec } from "@tributary/sdk";
+import type { Access } from "./access.ts";
+import { partyOfGrant } from "./clients.ts";
 import { VaultError } from "./errors.ts";
 import { openOnce, readGrant, type StoredGrant, writeGeneration } from "./grants.ts";
 import { type Party, refreshTokens, type Renewal, type Tokens } from "./oauth.ts";
-import { inOrganization, partyOf, type VaultParts } from "./parts.ts";
+import { inOrganization, type VaultParts } from "./parts.ts";
+import { readTerms, type Terms, writeTerms } from "./terms.ts";
 import type { CredentialScope } from "./vault.ts";
 
 /**
@@ -21,11 +24,14 @@ export function renew(
   scope: CredentialScope,
   spec: OAuth2Spec,
   seenGeneration: number,
+  access: Access,
 ): Promise<"renewed" | "impossible"> {
   const key = JSON.stringify([scope.organizationId, scope.credentialId, seenGeneration]);
   const underWay = parts.renewals.get(key);
   if (underWay !== undefined) return underWay;
-  const renewal = renewAcrossProcesses(parts, scope, spec, seenGeneration).finally(() => parts.renewals.delete(key));
+  const renewal = renewAcrossProcesses(parts, scope, spec, seenGeneration, access).finally(() =>
+    parts.renewals.delete(key),
+  );
   parts.renewals.set(key, renewal);
   return renewal;
 }
@@ -42,15 +48,18 @@ async function renewAcrossProcesses(
   scope: CredentialScope,
   spec: OAuth2Spec,
   seenGeneration: number,
+  access: Access,
 ): Promise<"renewed" | "impossible"> {
-  const party = partyOf(parts, scope.integration, spec);
+  const terms = await readTerms(parts, scope);
+  const party = await partyOfGrant(parts, scope, terms, spec, access);
+  const next = { contextId: party.client.contextId, spec: party.spec, values: terms?.values ?? {} };
   for (let poll = 0; poll < POLLS_MAX; poll++) {
     const grant = await readGrant(parts, scope);
     if (grant === undefined) throw new VaultError("credential_missing", "the credential was deleted");
     if (grant.generation !== seenGeneration) return "renewed";
     if (grant.secretIds["refresh_token"] === undefined) return "impossible";
     const lease = await takeLease(parts, scope, seenGeneration);
-    if (lease !== undefined && (await renewUnderLease(parts, scope, party, grant, lease))) return "renewed";
+    if (lease !== undefined && (await renewUnderLease(parts, scope, party, next, grant, lease, access))) return "renewed";
     if (lease === undefined) await sleep(POLL_MS);
   }
   throw new VaultError("provider_unavailable", "another process has been renewing the credential for too long");
@@ -67,18 +76,20 @@ async function renewUnderLease(
   parts: VaultParts,
   scope: CredentialScope,
   party: Party,
+  next: Terms,
   grant: StoredGrant,
   lease: Lease,
+  access: Access,
 ): Promise<boolean> {
   let outcome: Renewal;
   try {
-    const refreshToken = await openOnce(parts, scope, "refresh_token", grant.generation);
+    const refreshToken = await openOnce(parts, scope, "refresh_token", grant.generation, access);
     if (refreshToken === undefined)
       throw new VaultError("credential_integrity_error", "the refresh token that the grant names is not there");
     outcome = await refreshTokens(party, refreshToken);
     if (outcome.kind === "unknown" && !lease.unresolved) outcome = await refreshTokens(party, refreshToken);
-    if (outcome.kind === "refused") outcome = await tryPrevious(parts, scope, party, grant, refreshToken, outcome);
-    if (outcome.kind === "tokens") return await store(parts, scope, grant, withOld(outcome.tokens, refreshToken));
+    if (outcome.kind === "refused") outcome = await tryPrevious(parts, scope, party, grant, refreshToken, outcome, access);
+    if (outcome.kind === "tokens") return await store(parts, scope, next, grant, withOld(outcome.tokens, refreshToken));
   } catch (error) {
     await endLease(parts, scope, lease, keepsIntent(error));
     throw error;
@@ -105,8 +116,9 @@ async function tryPrevious(
   grant: StoredGrant,
   current: string,
   refused: Renewal,
+  access: Access,
 ): Promise<Renewal> {
-  const previous = await openOnce(parts, scope, "refresh_token", grant.generation - 1);
+  const previous = await openOnce(parts, scope, "refresh_token", grant.generation - 1, access);
   if (previous === undefined || previous === current) return refused;
   const outcome = await refreshTokens(party, previous);
   return outcome.kind === "tokens" ? outcome : refused;
@@ -120,10 +132,20 @@ function withOld(tokens: Tokens, refreshToken: string): Tokens {
 /**
  * A rotated refresh token that is not stored is a lost account, so a database that is away for a moment is waited for.
  */
-async function store(parts: VaultParts, scope: CredentialScope, grant: StoredGrant, tokens: Tokens): Promise<boolean> {
+async function store(
+  parts: VaultParts,
+  scope: CredentialScope,
+  terms: Terms,
+  grant: StoredGrant,
+  tokens: Tokens,
+): Promise<boolean> {
+  const scopes = tokens.scopes ?? grant.scopes;
   for (let attempt = 1; ; attempt++) {
     try {
-      return (await writeGeneration(parts, scope, grant, tokens, tokens.scopes ?? grant.scopes)) !== undefined;
+      const written = await writeGeneration(parts, scope, grant, tokens, scopes, (tx, made) =>
+        writeTerms(tx, parts, scope, terms, made),
+      );
+      return written !== undefined;
     } catch (error) {
       if (error instanceof VaultError || attempt === STORE_ATTEMPTS) throw error;
       await sleep(POLL_MS * 2 ** attempt);

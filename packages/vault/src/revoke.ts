@@ -1,8 +1,11 @@
 import type { OAuth2Spec, SecretRef, SecretRequest } from "@tributary/sdk";
+import type { Access } from "./access.ts";
+import { partyOfGrant } from "./clients.ts";
 import { VaultError } from "./errors.ts";
 import { openOnce, readGrant } from "./grants.ts";
-import { revokeToken, safeCode } from "./oauth.ts";
-import { partyOf, type VaultParts } from "./parts.ts";
+import { type Party, revokeToken, safeCode } from "./oauth.ts";
+import type { VaultParts } from "./parts.ts";
+import { readTerms } from "./terms.ts";
 import type { CredentialScope } from "./vault.ts";
 
 const ANSWER_BYTES_MAX = 64 * 1024;
@@ -17,30 +20,29 @@ export async function revokeConsent(
   scope: CredentialScope,
   spec: OAuth2Spec,
   signal: AbortSignal,
+  access: Access,
 ): Promise<void> {
   const grant = await readGrant(parts, scope);
   if (grant === undefined) throw new VaultError("credential_missing", "there is no such credential");
+  const party = await partyOfGrant(parts, scope, await readTerms(parts, scope), spec, access);
   const secrets = new Map<string, string>();
   // The refresh token first: with it gone no new access token can be made meanwhile.
   for (const field of Object.keys(grant.secretIds).toSorted().toReversed()) {
-    const value = await openOnce(parts, scope, field, grant.generation);
+    const value = await openOnce(parts, scope, field, grant.generation, access);
     if (value !== undefined) secrets.set(field, value);
   }
-  if (typeof spec.revocation === "object")
-    return sendSecretRequest(parts, scope, spec, spec.revocation, secrets, signal);
-  const party = partyOf(parts, scope.integration, spec);
+  const { revocation } = party.spec;
+  if (typeof revocation === "object") return sendSecretRequest(parts, party, revocation, secrets, signal);
   for (const [field, token] of secrets) await revokeToken(party, token, field);
 }
 
 async function sendSecretRequest(
   parts: VaultParts,
-  scope: CredentialScope,
-  spec: OAuth2Spec,
+  { client }: Party,
   request: SecretRequest,
   secrets: ReadonlyMap<string, string>,
   signal: AbortSignal,
 ): Promise<void> {
-  const { client } = partyOf(parts, scope.integration, spec);
   const known = new Map([...secrets, ["client_id", client.clientId], ["client_secret", client.clientSecret]]);
   const url = new URL(request.url);
   const headers = new Headers({ accept: "application/json" });

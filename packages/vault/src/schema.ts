@@ -1,4 +1,4 @@
-import { bigint, customType, integer, jsonb, pgSchema, text, timestamp, uuid } from "drizzle-orm/pg-core";
+import { bigint, boolean, customType, integer, jsonb, pgSchema, text, timestamp, uuid } from "drizzle-orm/pg-core";
 
 /** Tables of the vault, as `migrations/` makes them. Nothing outside this package reads or writes them. */
 export const vaultSchema = pgSchema("vault");
@@ -45,6 +45,8 @@ export const credentialGrant = vaultSchema.table("credential_grant", {
   intentAt: instant("intent_at"),
   createdAt: instant("created_at").notNull(),
   acceptedAt: instant("accepted_at"),
+  /** Laid in by somebody who may not open it, and not accepted yet. */
+  proposed: boolean("proposed").notNull().default(false),
 });
 
 export const secret = vaultSchema.table("secret", {
@@ -82,16 +84,56 @@ export const flow = vaultSchema.table("flow", {
   expiresAt: instant("expires_at").notNull(),
 });
 
-export const accessLog = vaultSchema.table("access_log", {
-  id: bigint("id", { mode: "number" }).primaryKey().generatedAlwaysAsIdentity(),
-  at: instant("at").notNull().defaultNow(),
+export const renewal = vaultSchema.table("renewal", {
   organizationId: text("organization_id").notNull(),
-  integration: text("integration").notNull(),
-  ownerKind: text("owner_kind").notNull(),
-  ownerId: text("owner_id").notNull(),
   credentialId: text("credential_id").notNull(),
-  purpose: text("purpose").notNull(),
+  integration: text("integration").notNull(),
+  ownerKind: text("owner_kind").$type<"user" | "organization">().notNull(),
+  ownerId: text("owner_id").notNull(),
+  contextId: text("context_id").notNull(),
+  /** JSON as text: it is signed byte for byte. */
+  terms: text("terms").notNull(),
+  signature: bytea("signature").notNull(),
+  renewAt: instant("renew_at"),
+  failures: integer("failures").notNull().default(0),
+});
+
+export const oauthClient = vaultSchema.table("oauth_client", {
+  contextId: text("context_id").primaryKey(),
+  organizationId: text("organization_id").notNull(),
+  credentialId: text("credential_id").notNull(),
+  integration: text("integration").notNull(),
+  clientId: text("client_id").notNull(),
+  tokenHost: text("token_host").notNull(),
+  createdAt: instant("created_at").notNull(),
+});
+
+export const audit = vaultSchema.table("audit", {
+  organizationId: text("organization_id").notNull(),
+  sequence: bigint("sequence", { mode: "number" }).notNull(),
+  at: instant("at").notNull(),
+  action: text("action").notNull(),
+  actor: text("actor").notNull(),
+  integration: text("integration"),
+  ownerKind: text("owner_kind"),
+  ownerId: text("owner_id"),
+  credentialId: text("credential_id"),
+  secretId: uuid("secret_id"),
+  revision: bigint("revision", { mode: "number" }),
+  detail: text("detail").notNull(),
   correlationId: text("correlation_id").notNull(),
+  hash: bytea("hash").notNull(),
+});
+
+export const auditHead = vaultSchema.table("audit_head", {
+  organizationId: text("organization_id").primaryKey(),
+  sequence: bigint("sequence", { mode: "number" }).notNull(),
+  at: instant("at").notNull(),
+  hash: bytea("hash").notNull(),
+  /** Where what is kept begins: after this entry. */
+  baseSequence: bigint("base_sequence", { mode: "number" }).notNull().default(0),
+  baseAt: instant("base_at"),
+  baseHash: bytea("base_hash").notNull(),
 });
 
 export const rotation = vaultSchema.table("rotation", {

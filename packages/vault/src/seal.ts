@@ -128,6 +128,14 @@ export function isSignedPublicKey(
   return sodium.crypto_sign_verify_detached(signature, Buffer.concat([context, publicKey]), verifyKey);
 }
 
+/** Ed25519 over a context alone: a statement that only this vault can have made. */
+export function signContext(context: Uint8Array, seed: Uint8Array): Uint8Array {
+  return signPublicKey(new Uint8Array(), context, seed);
+}
+
+export const isSignedContext = (context: Uint8Array, signature: Uint8Array, verifyKey: Uint8Array): boolean =>
+  signature.length === 64 && sodium.crypto_sign_verify_detached(signature, context, verifyKey);
+
 /** The public half of an Ed25519 seed. */
 export function verifyKeyOf(seed: Uint8Array): Uint8Array {
   const pair = sodium.crypto_sign_seed_keypair(seed);

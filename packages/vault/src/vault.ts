@@ -1,4 +1,5 @@
 import type { OAuth2Spec, RequestOptions } from "@tributary/sdk";
+import type { Erased, Erasure, ErasureTarget } from "./erasure.ts";
 
 /**
  * The boundary behind which plaintext lives. Nothing here returns a secret: callers get requests sent with the
@@ -53,8 +54,74 @@ export interface Vault {
   /** Deletes every secret of a credential. Idempotent. @returns how many were deleted. */
   forget(scope: CredentialScope): Promise<number>;
 
-  /** Deletes flows that expired and secrets that were never accepted. Called now and then. */
+  /**
+   * Renews credentials that expire soon, at most `limit` of them; called every minute or so, by any number of processes.
+   * Needs no caller's context: what it takes was written down when the code was redeemed. Never throws for one
+   * credential: each has its outcome. Fewer outcomes than `limit` means that nothing more is due.
+   */
+  renewDue(limit: number): Promise<readonly RenewalOutcome[]>;
+
+  /**
+   * Keeps an OAuth client that an organisation brought; from then on its people link with it. With a `contextId`, new
+   * particulars of that one. The secret is bound to the host of the token endpoint, and is never given out.
+   * @throws VaultError oauth_config_incomplete · url_not_allowed · credential_missing (no such context there).
+   */
+  putClient(client: ClientRequest): Promise<ClientSummary>;
+
+  /** The clients that an organisation brought, newest first. */
+  listClients(organizationId: string): Promise<readonly ClientSummary[]>;
+
+  /** Forgets one. What was linked with it cannot be renewed any more. @returns false when there is none. */
+  removeClient(organizationId: string, contextId: string): Promise<boolean>;
+
+  /** Tells this vault's public keys from anybody else's, base64url. Opens nothing: for `createSealer`. */
+  readonly verifyKey: string;
+
+  /** Opens a credential form of 10 minutes for one person: its ticket lets one submission in. */
+  openForm(request: FormRequest): Promise<FormTicket>;
+
+  /**
+   * Takes what a sealer submitted, and makes it the credential's next generation, not yet accepted for a
+   * connection: then `accept`, as after `redeem`. What is not as the form asked for it is quarantined.
+   * @throws VaultError submission_refused (`detail` says why) · credential_missing when there is no such submission.
+   */
+  acceptSubmission(organizationId: string, submissionId: string): Promise<Grant>;
+
+  /** Takes what waits in all organisations' inboxes: for a vault in another process than the forms. */
+  acceptWaiting(limit: number): Promise<{ readonly accepted: number; readonly refused: number }>;
+
+  /**
+   * Erases a person, or a whole organisation, from the vault: destroys their keys, so that nothing that was sealed to
+   * them opens in this database or in a copy, and deletes their credentials. Written down in the erasure ledger first.
+   * Withdraw consent at the providers before: afterwards nobody can.
+   * @throws VaultError erasure_ledger_invalid, with nothing erased.
+   */
+  erase(target: ErasureTarget): Promise<Erased>;
+
+  /** The erasure ledger, the oldest first. */
+  erasures(): Promise<readonly Erasure[]>;
+
+  /**
+   * Deletes flows and forms that expired and secrets that were never accepted, and goes on with what a change of keys
+   * left. Called now and then.
+   */
   sweep(): Promise<void>;
+}
+
+export interface FormRequest {
+  readonly scope: CredentialScope;
+  readonly person: Person;
+  /** The names of its secret fields, 1 to 32; a submission has exactly these. */
+  readonly fields: readonly string[];
+}
+
+/** For the process that serves the form. */
+export interface FormTicket {
+  readonly formId: string;
+  /** Lets one submission in. Stays on the server. */
+  readonly nonce: string;
+  readonly scope: CredentialScope;
+  readonly expiresAt: Date;
 }
 
 /** Whose credential, for what: part of the authenticated data of every ciphertext, always taken from the caller's own context. */
@@ -81,6 +148,51 @@ export interface ConsentRequest {
   /** The connection that is being made, or made again. */
   readonly connectionId: string;
   readonly parameters?: Readonly<Record<string, string>>;
+  /** Which OAuth client. Default: the organisation's newest, else the deployment's first. */
+  readonly contextId?: string;
+  /** What the placeholders in the spec's addresses stand for; each a DNS label. */
+  readonly values?: Readonly<Record<string, string>>;
+}
+
+/** An OAuth client that an organisation brings. */
+export interface ClientRequest {
+  readonly organizationId: string;
+  readonly integration: string;
+  readonly clientId: string;
+  readonly clientSecret: string;
+  /** Of the connector: the secret is for its token endpoint. */
+  readonly spec: OAuth2Spec;
+  readonly values?: Readonly<Record<string, string>>;
+  /** Absent: a new one. */
+  readonly contextId?: string;
+}
+
+export interface ClientSummary {
+  /** Opaque, and chosen by us: part of the callback's path. */
+  readonly contextId: string;
+  readonly integration: string;
+  readonly clientId: string;
+  /** Where the secret may go. For another host it has to be entered again. */
+  readonly tokenHost: string;
+  /** To be registered at the provider. */
+  readonly redirectUri: string;
+}
+
+/** What a renewal in the background came to. */
+export interface RenewalOutcome {
+  readonly scope: CredentialScope;
+  /**
+   * `postponed`: tried again by itself (the provider is away). `reauth_required`: the owner has to link again.
+   * `oauth_client_invalid`: the client's id or secret has to be corrected; nothing expires, it is tried again in an hour.
+   * `gone`: there is nothing to renew any more.
+   */
+  readonly outcome:
+    | "renewed"
+    | "postponed"
+    | "reauth_required"
+    | "oauth_client_invalid"
+    | "credential_integrity_error"
+    | "gone";
 }
 
 export interface ConsentCallback {
@@ -108,9 +220,12 @@ export interface Grant {
   readonly expiresAt: Date | undefined;
 }
 
+/** Why a credential was opened, as the audit has it. */
+export type AccessPurpose = CredentialUse["purpose"] | "consent" | "renew";
+
 export interface CredentialUse {
   readonly spec: OAuth2Spec;
-  /** Exact hosts that requests may go to. */
+  /** Exact hosts that requests may go to; placeholders stand for what they did when the credential was made. */
   readonly hosts: readonly string[];
   readonly purpose: "sync" | "action" | "check" | "identify" | "revoke" | "webhook";
   /** Run or request that this belongs to; kept in the audit. */
@@ -121,7 +236,8 @@ export interface CredentialUse {
 export interface CredentialSession {
   /**
    * Sends one request with the credential attached; renews the credential once on 401, in a single flight across
-   * processes. 30 s and 16 MiB at most; no redirect is followed to another origin.
+   * processes. 30 s and 16 MiB at most. A redirect to another origin is followed without the credential, and only to a
+   * listed host.
    * @throws VaultError reauth_required · url_not_allowed · response_too_large · provider_unavailable · oauth_client_invalid ·
    * credential_missing · credential_integrity_error · audit_unavailable.
    */
