@@ -2,7 +2,20 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { fromBinary, fromJson, toBinary, toJson } from "@bufbuild/protobuf";
 import { describe, expect, it } from "vitest";
-import { eventCatalogue, eventHeaders, eventRegistry, eventSubject, eventTypes } from "./index.ts";
+import {
+  DEAD_LETTER_STREAM,
+  DEAD_LETTER_SUBJECTS,
+  EVENT_STREAM,
+  EVENT_SUBJECTS,
+  eventCatalogue,
+  eventHeaders,
+  eventRegistry,
+  eventSubject,
+  eventTypes,
+  HEADER,
+  REPLAY_STREAM,
+  REPLAY_SUBJECTS,
+} from "./index.ts";
 
 const readJson = (path: string): unknown =>
   JSON.parse(readFileSync(fileURLToPath(new URL(path, import.meta.url)), "utf8"));
@@ -13,6 +26,12 @@ const asyncApi = readJson("../../../docs/events/asyncapi.json") as {
     };
   };
 };
+
+/** A dead letter has headers of its own besides; they belong to who reads dead letters. */
+const HEADERS_OF_EVENTS = [
+  ...Object.values(HEADER).filter((name) => !name.startsWith("trib-dead-letter-")),
+  "Nats-Msg-Id",
+].toSorted();
 
 describe("the event catalogue", () => {
   it("tells of exactly the types that are in the registry", () => {
@@ -64,9 +83,24 @@ describe("the event catalogue", () => {
       time: "2026-11-21T00:00:00.000Z",
     };
     const always = eventHeaders({ ...event, backfill: false, traceparent: "" }).map(([name]) => name);
-    const all = eventHeaders({ ...event, backfill: true, traceparent: "00-1-2-01" }).map(([name]) => name);
     const { properties, required } = asyncApi.components.messageTraits.event.headers;
     expect(required.toSorted()).toEqual(always.toSorted());
-    expect(Object.keys(properties)).toEqual(expect.arrayContaining(all));
+    expect(Object.keys(properties).toSorted()).toEqual(HEADERS_OF_EVENTS);
+  });
+});
+
+describe("the page for other languages", () => {
+  const page = readFileSync(fileURLToPath(new URL("../../../docs/other-languages.md", import.meta.url)), "utf8");
+
+  it("tells of every header that an event can have", () => {
+    const [, section = ""] = page.split("\n## Headers\n");
+    const told = [...(section.split("\n## ")[0] ?? "").matchAll(/^\| `([\w-]+)` \|/gm)].map(([, name]) => name);
+    expect(told.toSorted()).toEqual(HEADERS_OF_EVENTS);
+  });
+
+  it("tells of every stream and where its subjects begin", () => {
+    for (const name of [EVENT_STREAM, REPLAY_STREAM, DEAD_LETTER_STREAM]) expect(page).toContain(`\`${name}\``);
+    for (const subject of [...EVENT_SUBJECTS, ...REPLAY_SUBJECTS, ...DEAD_LETTER_SUBJECTS])
+      expect(page).toContain(`| \`${subject.replace(">", "<")}`);
   });
 });
