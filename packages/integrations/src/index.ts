@@ -3,6 +3,14 @@ export { chores } from "./chores.ts";
 export { commit, type Commit, COMMIT_SIGNALS_MAX, type Committed, LeaseLost } from "./commit.ts";
 export { type Caller, type Connections, type ConnectionView, createConnections } from "./connections.ts";
 export { type BeginConsent, beginConsent, type ConsentOutcome, finishConsent } from "./consent.ts";
+export {
+  erase,
+  type EraseMessages,
+  type EraseOptions,
+  type EraseReport,
+  type EraseTarget,
+  replayErasures,
+} from "./erase.ts";
 export { IntegrationError, type IntegrationErrorCode } from "./errors.ts";
 export { createIngress, type InboundRequest, type Ingress } from "./ingress.ts";
 export { claimDue, type Lease } from "./lease.ts";

@@ -29,6 +29,7 @@ export {
   type LedgerPlace,
   type LedgerStep,
 } from "./ledger.ts";
+export { eraseEvents } from "./erase-events.ts";
 export { migrations } from "./migrations.ts";
 export { dropExpiredPartitions, ensurePartitions, type RetentionOptions } from "./partitions.ts";
 export { createHandOff, type HandOff, type Wake } from "./hand-off.ts";
