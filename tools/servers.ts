@@ -15,12 +15,14 @@ const SERVERS: readonly Server[] = [
     debianPackage: "chromium",
     found: () => onPath("chromium") || onPath("chromium-browser") || onPath("google-chrome"),
   },
+  // No server: it reads the Python in docs/other-languages.md.
+  { debianPackage: "python3", found: () => onPath("python3") },
 ];
 
 const POSTGRES_MIN = 15;
 
 /**
- * Makes sure that PostgreSQL, nats-server and Chromium exist. As root on Debian what is missing is installed.
+ * Makes sure that PostgreSQL, nats-server, Chromium and Python exist. As root on Debian what is missing is installed.
  * @returns "" when all are there, otherwise one line that says what to do.
  */
 export function provideServers(): string {

@@ -3,7 +3,7 @@ export interface TestProject {
   readonly name: string;
   readonly include: readonly string[];
   readonly exclude: readonly string[];
-  /** PostgreSQL, nats-server or Chromium: the tests start their own, but the programs have to be there. */
+  /** PostgreSQL, nats-server, Chromium or Python: the tests start their own, but the programs have to be there. */
   readonly needsServers: boolean;
   /** One file at a time: two cores are not shared by two servers under test. */
   readonly oneByOne: boolean;
