@@ -72,14 +72,15 @@ function consumerOf(file: string, json: unknown): Consumer {
   const { consumer, owner, reads, ...rest } = json as Record<string, unknown>;
   const [unknown] = Object.keys(rest);
   if (unknown !== undefined) throw new Error(`"${unknown}" is not a key of this format`);
-  if (consumer !== basename(file, ".json")) throw new Error(`"consumer" is to be the file's name`);
+  if (typeof consumer !== "string" || consumer !== basename(file, ".json"))
+    throw new Error(`"consumer" is to be the file's name`);
   if (typeof owner !== "string" || owner.trim() === "") throw new Error(`"owner" is to say whom to ask`);
   if (typeof reads !== "object" || reads === null || Array.isArray(reads))
     throw new Error(`"reads" is to be an object: event type to a list of fields`);
   for (const [type, paths] of Object.entries(reads))
     if (!Array.isArray(paths) || !paths.every((path) => typeof path === "string"))
       throw new Error(`"reads" of ${type} is to be a list of field names`);
-  return { file, consumer: String(consumer), owner, reads: reads as Consumer["reads"] };
+  return { file, consumer, owner, reads: reads as Consumer["reads"] };
 }
 
 interface Verdict {
