@@ -145,4 +145,4 @@ FROM vault.audit_head h FULL JOIN (SELECT DISTINCT organization_id FROM vault.au
 WHERE $1::text IS NULL OR organization_id = $1
 ORDER BY organization_id`;
 
-const ENTRIES = `SELECT ${STORED_ENTRY} FROM vault.audit WHERE organization_id = $1 AND sequence > $2 ORDER BY sequence LIMIT $3`;
+const ENTRIES = `SELECT ${STORED_ENTRY} FROM vault.audit WHERE organization_id = $1 AND sequence > $2 ORDER BY audit.sequence LIMIT $3`;

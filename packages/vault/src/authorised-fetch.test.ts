@@ -23,7 +23,7 @@ afterAll(async () => {
 });
 beforeEach(async () => {
   await asOwner(database, (tx) => run(tx, "DELETE FROM vault.credential_grant"));
-  await asOwner(database, (tx) => run(tx, "DELETE FROM vault.access_log"));
+  await asOwner(database, (tx) => run(tx, "TRUNCATE vault.audit, vault.audit_head"));
   provider.routes.clear();
   provider.tokenFaults.length = 0;
   provider.revocationFaults.length = 0;
@@ -35,7 +35,7 @@ beforeEach(async () => {
 });
 
 const open = (change = {}) => vault.open(SCOPE, harness.use(change));
-const audited = async () => (await asOwner(database, (tx) => run(tx, "SELECT * FROM vault.access_log"))).length;
+const audited = async () => (await asOwner(database, (tx) => run(tx, "SELECT * FROM vault.audit WHERE action = 'credential.open'"))).length;
 const newest = (kind: string) => provider.issued.findLast((token) => token.startsWith(`canary-${kind}`)) ?? "";
 
 describe("a request", () => {
@@ -126,16 +126,16 @@ describe("the audit", () => {
     await session.fetch(ME);
     expect(
       await asOwner(database, (tx) =>
-        run(tx, "SELECT organization_id, credential_id, purpose, correlation_id FROM vault.access_log"),
+        run(tx, "SELECT organization_id, credential_id, detail, correlation_id FROM vault.audit WHERE action = 'credential.open'"),
       ),
-    ).toEqual([{ organization_id: "acme", credential_id: "credential-1", purpose: "action", correlation_id: "run-7" }]);
+    ).toEqual([{ organization_id: "acme", credential_id: "credential-1", detail: "action", correlation_id: "run-7" }]);
   });
 
   it("that cannot be written stops the request, and is tried again by the next", async () => {
     const session = open();
-    await asOwner(database, (tx) => run(tx, "ALTER TABLE vault.access_log RENAME TO away"));
+    await asOwner(database, (tx) => run(tx, "ALTER TABLE vault.audit RENAME TO away"));
     await expect(session.fetch(ME)).rejects.toMatchObject({ code: "audit_unavailable" });
-    await asOwner(database, (tx) => run(tx, "ALTER TABLE vault.away RENAME TO access_log"));
+    await asOwner(database, (tx) => run(tx, "ALTER TABLE vault.away RENAME TO audit"));
     expect(provider.apiRequests).toHaveLength(0);
     expect((await session.fetch(ME)).status).toBe(200);
     expect(await audited()).toBe(1);

@@ -47,6 +47,7 @@ afterAll(async () => {
   await database.close();
 });
 
+const ACCESS = { purpose: "sync", correlationId: "run-1" } as const;
 const tokens = (name: string) => ({
   fields: new Map([
     ["access_token", `canary-at-${name}`],
@@ -89,7 +90,7 @@ async function plant(): Promise<readonly Planted[]> {
             ["refresh_token", 2],
           ] as const) {
             if (account === "b" && field === "refresh_token") continue;
-            const stored = await readSecret(parts, scope, field, revision);
+            const stored = await readSecret(parts, scope, field, revision, ACCESS);
             if (stored === undefined) throw new Error("not planted");
             const plaintext = `canary-${field === "access_token" ? "at" : "rt"}-${name}-${revision}`;
             planted.push({ scope, field, stored, plaintext });
@@ -129,7 +130,7 @@ describe("a sealed row", () => {
       credentialId: "parts",
     };
     await write(scope, "parts");
-    const stored = await readSecret(parts, scope, "access_token", 1);
+    const stored = await readSecret(parts, scope, "access_token", 1, ACCESS);
     if (stored === undefined) throw new Error("not planted");
     expect(await open(scope, "access_token", stored)).toBe("canary-at-parts");
     const changes: Partial<CredentialScope>[] = [
@@ -159,7 +160,7 @@ describe("a sealed row", () => {
       ),
     );
     await write(scope, "new");
-    expect(await openOnce(parts, scope, "access_token", 2)).toBe("canary-at-new");
+    expect(await openOnce(parts, scope, "access_token", 2, ACCESS)).toBe("canary-at-new");
     await asOwner(database, (tx) =>
       run(
         tx,
@@ -167,7 +168,7 @@ describe("a sealed row", () => {
         [old?.ciphertext, old?.nonce, old?.sealed],
       ),
     );
-    await expect(openOnce(parts, scope, "access_token", 2)).rejects.toMatchObject({
+    await expect(openOnce(parts, scope, "access_token", 2, ACCESS)).rejects.toMatchObject({
       code: "credential_integrity_error",
     });
   });
@@ -200,7 +201,7 @@ describe("a generation", () => {
     };
     await write(mine, "mine");
     expect(await write({ ...mine, owner: { kind: "user", id: "u2" } }, "theirs")).toBeUndefined();
-    expect(await openOnce(parts, mine, "access_token", 1)).toBe("canary-at-mine");
+    expect(await openOnce(parts, mine, "access_token", 1, ACCESS)).toBe("canary-at-mine");
   });
 });
 
@@ -253,11 +254,11 @@ describe("a subject's key", () => {
     await asOwner(database, (tx) =>
       run(tx, "DELETE FROM vault.subject_key WHERE owner_id = 'u2' AND organization_id = 'initech'"),
     );
-    await expect(openOnce(parts, subject("u2"), "access_token", 1)).rejects.toMatchObject({
+    await expect(openOnce(parts, subject("u2"), "access_token", 1, ACCESS)).rejects.toMatchObject({
       code: "credential_integrity_error",
     });
     const other: CredentialScope = { ...subject("u3") };
     await write(other, "3");
-    expect(await openOnce(parts, other, "access_token", 1)).toBe("canary-at-3");
+    expect(await openOnce(parts, other, "access_token", 1, ACCESS)).toBe("canary-at-3");
   });
 });

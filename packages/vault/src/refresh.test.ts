@@ -22,7 +22,7 @@ afterAll(async () => {
 });
 beforeEach(async () => {
   await asOwner(database, (tx) => run(tx, "DELETE FROM vault.credential_grant"));
-  await asOwner(database, (tx) => run(tx, "DELETE FROM vault.access_log"));
+  await asOwner(database, (tx) => run(tx, "TRUNCATE vault.audit, vault.audit_head"));
   provider.routes.clear();
   provider.tokenFaults.length = 0;
   provider.revocationFaults.length = 0;

@@ -93,4 +93,12 @@ export const consentRequest = (change: Partial<ConsentRequest> = {}): ConsentReq
 });
 
 /** Makes every table of the vault text. */
-export const DUMP_TABLES = ["key_check", "subject_key", "credential_grant", "secret", "flow", "access_log"] as const;
+export const DUMP_TABLES = [
+  "key_check",
+  "subject_key",
+  "credential_grant",
+  "secret",
+  "flow",
+  "audit",
+  "audit_head",
+] as const;
