@@ -139,17 +139,19 @@ function readValue(value: DescEnum["values"][number], meaning: string): Catalogu
   return { name: value.name, number: value.number, meaning, deprecated: value.deprecated };
 }
 
-/** What the events hold, and what that holds, by name. Google's own types are documented by Google. */
+/** What the events hold, and what that holds, by name, without events. Google's own types are documented by Google. */
 function partsOf(events: readonly DescMessage[]): (DescMessage | DescEnum)[] {
-  const found = new Map<string, DescMessage | DescEnum>();
+  const found: (DescMessage | DescEnum)[] = [];
+  const known = new Set(events.map((event) => event.typeName));
   const visit = (message: DescMessage): void => {
     for (const field of message.fields) {
       const part = field.message ?? field.enum;
-      if (part === undefined || found.has(part.typeName) || part.typeName.startsWith("google.")) continue;
-      found.set(part.typeName, part);
+      if (part === undefined || known.has(part.typeName) || part.typeName.startsWith("google.")) continue;
+      known.add(part.typeName);
+      found.push(part);
       if (part.kind === "message") visit(part);
     }
   };
   for (const event of events) visit(event);
-  return [...found.values()].toSorted((a, b) => byText(a.typeName, b.typeName));
+  return found.toSorted((a, b) => byText(a.typeName, b.typeName));
 }

@@ -11,7 +11,7 @@ export interface EventCatalogue {
   readonly families: readonly CatalogueFamily[];
   /** Every event type, by name. */
   readonly events: readonly CatalogueEvent[];
-  /** What events are made of: messages and enums, by name, without Google's well-known types. */
+  /** What events are made of: messages and enums, by name, without events and without Google's well-known types. */
   readonly types: readonly CatalogueType[];
 }
 
