@@ -28,13 +28,14 @@ export function createHttpSource({ url, name, token, types, window, log, backoff
   /** An acknowledgement that cannot be brought home is not lost: the event comes again, and is acknowledged again. */
   async function acknowledge(event: SubscribeResponse, settlement: Settlement): Promise<void> {
     if (settlement.outcome === "released") return;
-    const { connectionId, sequence } = event;
+    const { connectionId, sequence, replayId, redrive } = event;
     const dead = settlement.outcome === "dead_letter";
     const outcome = dead ? Outcome.DEAD_LETTER : Outcome.HANDLED;
     const reason = dead ? settlement.reason : "";
     for (let attempt = 1; attempt <= ACK_ATTEMPTS; attempt++) {
       try {
-        await client.ack({ consumer: name, connectionId, sequence, outcome, reason }, { timeoutMs: ACK_TIMEOUT_MS });
+        const request = { consumer: name, connectionId, sequence, outcome, reason, replayId, redrive };
+        await client.ack(request, { timeoutMs: ACK_TIMEOUT_MS });
         return;
       } catch (error) {
         const { code } = ConnectError.from(error);
@@ -68,8 +69,13 @@ export function createHttpSource({ url, name, token, types, window, log, backoff
 function delivery(event: SubscribeResponse, settle: Delivery["settle"]): Delivery {
   const { id, type, organizationId, connectionId, connector, objectKey, sequence, backfill, traceparent } = event;
   const time = (event.time === undefined ? new Date(0) : timestampDate(event.time)).toISOString();
+  const again = {
+    ...(event.replayId === "" ? {} : { replayId: event.replayId }),
+    ...(event.redrive === 0 ? {} : { redrive: event.redrive }),
+  };
+  const said = { id, type, organizationId, connectionId, connector, objectKey, sequence, time, backfill, traceparent };
   return {
-    attributes: { id, type, organizationId, connectionId, connector, objectKey, sequence, time, backfill, traceparent },
+    attributes: { ...said, ...again },
     data: event.data,
     attempt: Math.max(1, event.attempt),
     settle,

@@ -1,8 +1,10 @@
+import type { EventAttributes } from "@tributary/contracts";
+
 /**
  * Makes the effect of an event happen exactly once, however often the event is delivered: the effect and a row with
  * the event's id are written in one transaction. Keep the rows longer than the stream keeps events.
  *
- * With any SQL database:
+ * `postgresInbox` is one for PostgreSQL. With any other store that has transactions:
  *
  * ```ts
  * const inbox: Inbox<Transaction> = {
@@ -19,8 +21,14 @@
  */
 export interface Inbox<Tx> {
   /**
-   * Runs `effect` unless an event of this id was recorded before; records it in the same transaction.
+   * Runs `effect` unless this key was recorded before; records it in the same transaction.
+   * @param key the event's id; for an event that a replay brings again, that and the replay's id, at most 100 characters
+   * of printable ASCII: a replay is to have its effect once more, and once only.
    * @returns whether the effect ran. @throws what the effect threw, after rolling back.
    */
-  once(eventId: string, effect: (tx: Tx) => Promise<void>): Promise<boolean>;
+  once(key: string, effect: (tx: Tx) => Promise<void>): Promise<boolean>;
 }
+
+/** A redriven dead letter had no effect yet, so it counts as the event itself. */
+export const inboxKey = ({ id, replayId, redrive }: EventAttributes): string =>
+  replayId === undefined || redrive !== undefined ? id : `${id} ${replayId}`;

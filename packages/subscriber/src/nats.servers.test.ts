@@ -6,6 +6,9 @@ import {
   EVENT_SUBJECTS,
   eventHeaders,
   eventSubject,
+  REPLAY_STREAM,
+  REPLAY_SUBJECTS,
+  replaySubject,
   TaskChangedSchema,
   TaskCompletedSchema,
 } from "@tributary/contracts";
@@ -109,7 +112,14 @@ describe("a subscription over NATS", () => {
     expect(got).toEqual(
       [1, 2, 3, 6].map((sequence) => ["c1", "Water", `task/${sequence}`, 1, "2026-11-21T04:00:00.000Z"]),
     );
-    expect(subscription.stats()).toEqual({ handled: 4, retried: 0, deadLetters: 0, passedOver: 2, repeated: 0 });
+    expect(subscription.stats()).toEqual({
+      handled: 4,
+      retried: 0,
+      deadLetters: 0,
+      passedOver: 2,
+      repeated: 0,
+      holding: 0,
+    });
   });
 
   it("keeps what it gave up on as a dead letter with its reason, and goes on", async () => {
@@ -232,5 +242,54 @@ describe("what cannot work over NATS", () => {
   ])("is said at the start: %s", async (_, code, prepare) => {
     await prepare();
     await expect(listen(() => {})).rejects.toThrow(code);
+  });
+
+  it("hears replays beside the live events: those for everybody, and those for itself", async () => {
+    await jsm.streams.add({ name: REPLAY_STREAM, subjects: [...REPLAY_SUBJECTS] });
+    const got: string[] = [];
+    await listen(({ task }, { sequence, replayId = "live", redrive = 0 }) => {
+      if (replayId === "r3") throw drop("again");
+      got.push(`${replayId} ${sequence} ${redrive} ${task?.title}`);
+    });
+    await until("it is there", () =>
+      jsm.consumers.info(REPLAY_STREAM, "billing").then(
+        () => true,
+        () => false,
+      ),
+    );
+    await publish("c1", 1);
+    const again = async (replayId: string, more: { onlyFor?: string; redrive?: number } = {}) => {
+      const attributes = {
+        id: "c1-1",
+        type: TaskCompletedSchema.typeName,
+        organizationId: "acme",
+        connectionId: "c1",
+        connector: "todoist",
+        objectKey: "task/1",
+        sequence: 1n,
+        time: "2026-11-21T04:00:00.000Z",
+        backfill: false,
+        traceparent: "",
+        replayId,
+        ...more,
+      };
+      const head = headers();
+      for (const [name, value] of eventHeaders(attributes)) head.set(name, value);
+      const subject = replaySubject(replayId, eventSubject(TaskCompletedSchema, "acme", "todoist"));
+      const data = toBinary(TaskCompletedSchema, create(TaskCompletedSchema, { task: { id: "1", title: "Again" } }));
+      await jetstream(nc).publish(subject, data, { headers: head, msgID: `${replayId}:c1-1` });
+    };
+    await again("r1");
+    await again("r2", { onlyFor: "another" });
+    await again("r3");
+    await again("d1", { onlyFor: "billing", redrive: 1 });
+    await until("all came", () => got.length === 3);
+    expect(got.toSorted()).toEqual(["d1 1 1 Again", "live 1 0 Water", "r1 1 0 Again"]);
+    await until("nothing is open", async () => {
+      const { num_ack_pending: open, num_pending: unread } = await jsm.consumers.info(REPLAY_STREAM, "billing");
+      return open === 0 && unread === 0;
+    });
+    const letter = await jsm.streams.getMessage("TRIBUTARY_DEAD_LETTERS", { last_by_subj: "dlq.v1.billing.acme" });
+    expect(letter?.header.get("trib-replay")).toBe("r3");
   });
 });

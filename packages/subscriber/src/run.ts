@@ -1,9 +1,11 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { setTimeout as sleep } from "node:timers/promises";
+import { inboxKey } from "./inbox.ts";
 import { createLanes, type Place } from "./lanes.ts";
 import { Drop, Retry, type Settlement } from "./outcome.ts";
 import { createSeen } from "./seen.ts";
 import type { Delivery, Source, SubscriberLog } from "./source.ts";
+import { traced } from "./traced.ts";
 import type { EventContext, Handlers, SubscribeOptions, Subscription, SubscriptionStats } from "./subscribe.ts";
 
 export type Running = Subscription;
@@ -22,42 +24,61 @@ export async function start<Tx>(options: RunOptions<Tx>): Promise<Running> {
   const stopping = new AbortController();
   /** Running handlers shall end. */
   const ending = new AbortController();
-  const stats = { handled: 0, retried: 0, deadLetters: 0, passedOver: 0, repeated: 0 };
+  const stats = { handled: 0, retried: 0, deadLetters: 0, passedOver: 0, repeated: 0, holding: 0 };
   const seen = createSeen();
   const lanes = createLanes<Delivery>(concurrency, work);
 
   async function work(delivery: Delivery, place: Place): Promise<void> {
     const { connectionId, sequence, id, type } = delivery.attributes;
+    const lane = laneOf(delivery);
     const settlement = await handle(delivery, place);
     if (settlement.outcome === "handled") stats.handled++;
     if (settlement.outcome === "dead_letter") {
       stats.deadLetters++;
       log.warn({ id, type, connectionId, attempts: settlement.attempts }, "dead letter");
     }
-    if (settlement.outcome === "released") seen.released(connectionId, sequence);
+    if (settlement.outcome === "released") seen.released(lane, sequence);
     // What cannot be settled comes again, and is settled then: `seen` knows.
     await delivery.settle(settlement).catch((error: unknown) => log.warn({ id, error: nameOf(error) }, "not settled"));
-    if (settlement.outcome !== "released") seen.settled(connectionId, sequence);
+    if (settlement.outcome !== "released") seen.settled(lane, sequence);
   }
 
   /** Calls the handler until it returns, gives up, or the subscriber stops. Never throws. */
   async function handle(delivery: Delivery, place: Place): Promise<Settlement> {
-    const { attemptsMax = 10, backoff } = options;
-    for (let { attempt } = delivery; ; attempt++) {
-      if (stopping.signal.aborted) return { outcome: "released" };
-      try {
-        await call(delivery, attempt);
-        return { outcome: "handled" };
-      } catch (error) {
-        if (error instanceof Drop) return dead(error.reason, attempt);
-        if (error instanceof Undecodable) return dead("undecodable", attempt);
-        if (attempt >= attemptsMax) return dead(`attempts exhausted: ${nameOf(error)}`, attempt);
+    const { attemptsMax = 10, afterLastAttempt = "continue", backoff } = options;
+    let holding = false;
+    try {
+      for (let { attempt } = delivery; ; attempt++) {
+        const settlement = await attempted(delivery, attempt);
+        if (!(settlement instanceof Failure)) return settlement;
+        const last = attempt >= attemptsMax;
+        if (last && afterLastAttempt === "continue")
+          return dead(`attempts exhausted: ${nameOf(settlement.cause)}`, attempt);
+        if (last && !holding) {
+          holding = true;
+          stats.holding++;
+        }
         stats.retried++;
         const { id, type, connectionId } = delivery.attributes;
-        log.warn({ id, type, connectionId, attempt, error: nameOf(error) }, "the handler failed; it is called again");
-        const pauseMs = (error instanceof Retry ? error.afterMs : undefined) ?? backoff(attempt);
+        const error = nameOf(settlement.cause);
+        log.warn({ id, type, connectionId, attempt, error }, "the handler failed; it is called again");
+        const pauseMs = settlement.afterMs ?? backoff(attempt);
         await place.yieldFor(sleep(pauseMs, undefined, { signal: stopping.signal }).catch(() => {}));
       }
+    } finally {
+      if (holding) stats.holding--;
+    }
+  }
+
+  async function attempted(delivery: Delivery, attempt: number): Promise<Settlement | Failure> {
+    if (stopping.signal.aborted) return { outcome: "released" };
+    try {
+      await traced(delivery.attributes, options.name, () => call(delivery, attempt));
+      return { outcome: "handled" };
+    } catch (error) {
+      if (error instanceof Drop) return dead(error.reason, attempt);
+      if (error instanceof Undecodable) return dead("undecodable", attempt);
+      return new Failure(error, error instanceof Retry ? error.afterMs : undefined);
     }
   }
 
@@ -67,22 +88,24 @@ export async function start<Tx>(options: RunOptions<Tx>): Promise<Running> {
     const message = decode(() => fromBinary(entry.schema, data));
     const time = new Date(attributes.time);
     const effect = async (tx: Tx): Promise<void> => {
-      const context: EventContext<Tx> = { ...attributes, time, attempt, signal: ending.signal, tx };
+      const { onlyFor: _, ...told } = attributes;
+      const context: EventContext<Tx> = { ...told, time, attempt, signal: ending.signal, tx };
       await entry.handler(message, context);
     };
     if (options.inbox === undefined) await effect(undefined as Tx);
-    else await options.inbox.once(attributes.id, effect);
+    else await options.inbox.once(inboxKey(attributes), effect);
   }
 
   function take(delivery: Delivery): void {
-    const { type, connectionId, sequence } = delivery.attributes;
+    const { type, sequence } = delivery.attributes;
+    const lane = laneOf(delivery);
     if (!handlers.has(type)) {
       stats.passedOver++;
       delivery.settle({ outcome: "handled" }).catch(ignore);
       return;
     }
-    const taken = seen.take(connectionId, sequence);
-    if (taken === "new") lanes.push(connectionId, delivery);
+    const taken = seen.take(lane, sequence);
+    if (taken === "new") lanes.push(lane, delivery);
     if (taken !== "settled") return;
     stats.repeated++;
     delivery.settle({ outcome: "handled" }).catch(ignore);
@@ -104,14 +127,34 @@ export async function start<Tx>(options: RunOptions<Tx>): Promise<Running> {
 
   async function stop(withinMs = 10_000): Promise<void> {
     stopping.abort();
+    for (const name of drainOn) process.off(name, drain);
     const timer = setTimeout(() => ending.abort(), withinMs);
     await done.catch(ignore);
     clearTimeout(timer);
   }
-  const { signal } = options;
+  const { signal, drainOn = [] } = options;
+  const drain = (): void => void stop();
+  for (const name of drainOn) process.once(name, drain);
+  void done.catch(ignore).finally(() => {
+    for (const name of drainOn) process.off(name, drain);
+  });
   if (signal?.aborted === true) void stop();
   signal?.addEventListener("abort", () => void stop(), { once: true });
   return { done, stop, stats: (): SubscriptionStats => ({ ...stats }) };
+}
+
+/** What is delivered again has lanes of its own: it keeps its order, and holds no live event up. */
+const laneOf = ({ attributes: { connectionId, replayId, redrive = 0 } }: Delivery): string =>
+  replayId === undefined ? connectionId : `${connectionId} ${replayId} ${redrive}`;
+
+/** The handler failed, and may be called again. */
+class Failure {
+  readonly cause: unknown;
+  readonly afterMs: number | undefined;
+  constructor(cause: unknown, afterMs: number | undefined) {
+    this.cause = cause;
+    this.afterMs = afterMs;
+  }
 }
 
 const ignore = (): void => {};

@@ -28,21 +28,30 @@ export interface SubscribeOptions<Tx = undefined> {
    * Default 10 s, at least 1 s.
    */
   readonly ackWaitMs?: number;
-  /** Calls of a handler for one event before it becomes a dead letter. Default 10. */
+  /** Calls of a handler for one event before it is given up. Default 10. */
   readonly attemptsMax?: number;
+  /**
+   * What happens to an event that is given up after `attemptsMax` calls, and to what follows it in its connection.
+   * `"continue"`: it becomes a dead letter, and its successors go on. `"hold"`: nothing may overtake it, so it is called
+   * again, at the longest pause, for as long as it takes; its successors wait and take up room in the window, and
+   * `stats().holding` counts such connections. `drop(reason)` makes a dead letter under either. Default "continue".
+   */
+  readonly afterLastAttempt?: "continue" | "hold";
   /** First and longest pause before a retry without one of its own; doubles from call to call. Default 500 ms, 60 s. */
   readonly backoffMs?: { readonly first: number; readonly longest: number };
   /** Makes effects happen exactly once: see {@link Inbox}. Without it, at least once. */
   readonly inbox?: Inbox<Tx>;
   /** Stops as {@link Subscription.stop} does. */
   readonly signal?: AbortSignal;
+  /** Stops as {@link Subscription.stop} does when the process is told to end, as by ["SIGTERM"]. Default: none. */
+  readonly drainOn?: readonly NodeJS.Signals[];
   readonly log?: SubscriberLog;
   /** In [0, 1); spreads retries. Default Math.random. */
   readonly random?: () => number;
 }
 
 /** An event without its payload, and the call that handles it. */
-export interface EventContext<Tx = undefined> extends Omit<EventAttributes, "time"> {
+export interface EventContext<Tx = undefined> extends Omit<EventAttributes, "time" | "onlyFor"> {
   /** When it happened, by the provider's clock. */
   readonly time: Date;
   /** Which call this is, from 1; other processes' calls count as far as the source knows of them. */
@@ -88,6 +97,8 @@ export interface SubscriptionStats {
   readonly passedOver: number;
   /** Events delivered again that this process had settled before. */
   readonly repeated: number;
+  /** Connections whose next event has failed `attemptsMax` times and holds the others: see `afterLastAttempt`. */
+  readonly holding: number;
 }
 
 export type Handlers<Tx> = ReadonlyMap<

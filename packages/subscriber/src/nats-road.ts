@@ -1,0 +1,156 @@
+import type { ConsumerInfo, JetStreamClient, JetStreamManager, JsMsg } from "@nats-io/jetstream";
+import { setTimeout as sleep } from "node:timers/promises";
+import { type SourceOptions, SubscriberError } from "./source.ts";
+
+const LOOK_EVERY_MS = 250;
+const FORGET_EVERY_MS = 25;
+const FORGET_LOOKS_MAX = 20;
+
+/** What a road needs of the connection that it shares with its siblings. */
+export interface RoadOptions extends Pick<SourceOptions, "name" | "window" | "ackWaitMs" | "log" | "backoff"> {
+  readonly js: JetStreamClient;
+  readonly jsm: JetStreamManager;
+  readonly stream: string;
+  /** Makes the consumer when it is missing. @throws SubscriberError when the existing one is of another kind. */
+  readonly ensure: () => Promise<void>;
+  /** The stream need not be there: it is looked for now and then, and nobody is told. */
+  readonly optional?: boolean;
+}
+
+/** The messages of one stream, through the durable pull consumer of one name. */
+export interface Road {
+  /** Until the signal aborts; goes on by itself when the broker was away. */
+  messages(signal: AbortSignal): AsyncGenerator<JsMsg>;
+  /** It was settled: the broker is told no longer that it is being worked on. */
+  settled(message: JsMsg): void;
+  /** Somebody else shall have it at once. */
+  release(message: JsMsg): void;
+}
+
+export function createRoad({
+  js,
+  jsm,
+  stream,
+  name,
+  window,
+  ackWaitMs,
+  log,
+  backoff,
+  ensure,
+  optional,
+}: RoadOptions): Road {
+  /** Held and not settled: the broker is told now and then that they are being worked on. */
+  const held = new Set<JsMsg>();
+  const givenBack: JsMsg[] = [];
+  let pulling = false;
+
+  async function* messages(signal: AbortSignal): AsyncGenerator<JsMsg> {
+    const working = setInterval(() => {
+      for (const message of held) message.working();
+    }, ackWaitMs / 3);
+    try {
+      for (let failures = 0; !signal.aborted;) {
+        try {
+          await ensure();
+          const before = await awaitTurn(signal);
+          for await (const message of inOrder(before, signal)) {
+            failures = 0;
+            yield message;
+          }
+        } catch (error) {
+          const missing = error instanceof SubscriberError && error.code === "stream_missing";
+          if (error instanceof SubscriberError && !missing) throw error;
+          if (!(missing && optional === true)) log.warn({ failures }, "the broker is away; trying again");
+        }
+        if (signal.aborted) return;
+        failures++;
+        await sleep(backoff(failures), undefined, { signal }).catch(() => {});
+      }
+    } finally {
+      clearInterval(working);
+    }
+  }
+
+  /** While another process pulls for this consumer, this one stands by: two would break the order of a connection. */
+  async function awaitTurn(signal: AbortSignal): Promise<ConsumerInfo> {
+    for (let told = false; ; told = true) {
+      signal.throwIfAborted();
+      const info = await jsm.consumers.info(stream, name);
+      if (info.num_waiting === 0) return info;
+      if (!told) log.info({ name }, "another process serves this consumer: standing by");
+      await sleep(LOOK_EVERY_MS, undefined, { signal }).catch(() => {});
+    }
+  }
+
+  /**
+   * What a process before this one held when it died comes again only after the broker's ack wait, in no certain order,
+   * while newer events come at once: all are kept back until everything unsettled is in these hands, then sorted.
+   */
+  async function* inOrder({ num_ack_pending: unsettled }: ConsumerInfo, signal: AbortSignal): AsyncGenerator<JsMsg> {
+    const consumer = await js.consumers.get(stream, name);
+    pulling = true;
+    const messages = await consumer.consume({ max_messages: window, abort_on_missing_resource: true });
+    const stop = (): void => messages.stop();
+    signal.addEventListener("abort", stop, { once: true });
+    const kept = new Map<number, JsMsg>();
+    const complete = async (): Promise<void> => {
+      for (let pending = unsettled; pending > kept.size && !signal.aborted;) {
+        await sleep(LOOK_EVERY_MS, undefined, { signal }).catch(() => {});
+        pending = await jsm.consumers.info(stream, name).then(
+          (info) => info.num_ack_pending,
+          () => pending,
+        );
+      }
+    };
+    let waiting = unsettled > 0 ? complete() : undefined;
+    try {
+      const iterator = messages[Symbol.asyncIterator]();
+      let next = iterator.next();
+      for (;;) {
+        // While events are kept back, the end of the wait counts as much as another one.
+        const step = waiting === undefined ? await next : await Promise.race([next, waiting]);
+        if (step === undefined) {
+          waiting = undefined;
+          const sorted = [...kept.values()].toSorted((a, b) => a.seq - b.seq);
+          kept.clear();
+          yield* sorted;
+          continue;
+        }
+        if (step.done === true) return;
+        next = iterator.next();
+        held.add(step.value);
+        if (waiting === undefined) yield step.value;
+        else kept.set(step.value.seq, step.value);
+      }
+    } finally {
+      signal.removeEventListener("abort", stop);
+      for (const message of kept.values()) release(message);
+      await messages.close();
+      await giveBack();
+    }
+  }
+
+  /** The broker would send what is given back to a pull of this process that it has not forgotten yet. */
+  async function giveBack(): Promise<void> {
+    for (let look = 0; look < FORGET_LOOKS_MAX; look++) {
+      const info = await jsm.consumers.info(stream, name).catch(() => undefined);
+      if (info === undefined || info.num_waiting === 0) break;
+      await sleep(FORGET_EVERY_MS);
+    }
+    pulling = false;
+    for (const message of givenBack.splice(0)) message.nak();
+  }
+
+  /** As long as this process pulls, the broker would send it what it gives back. */
+  function release(message: JsMsg): void {
+    held.delete(message);
+    if (pulling) givenBack.push(message);
+    else message.nak();
+  }
+
+  return {
+    messages,
+    settled: (message) => void held.delete(message),
+    release,
+  };
+}
