@@ -1,4 +1,4 @@
-import { type Queryable, withOrganization } from "@tributary/db";
+import { acrossOrganizations, type Database, type Queryable, withOrganization } from "@tributary/db";
 import { eraseEvents } from "@tributary/pipeline";
 import { Rejected } from "@tributary/sdk";
 import { and, eq, inArray, isNotNull, lte, or, type SQL, sql } from "drizzle-orm";
@@ -80,6 +80,18 @@ export async function replayErasures(runtime: Runtime, options: Pick<EraseOption
     count += (await deleteOwned(runtime, erasure, erasure.erasedAt, options)).connections;
   }
   return count;
+}
+
+/** The organisations in which a person has, or had, linked something. */
+export async function organizationsOf(database: Database, userId: string): Promise<readonly string[]> {
+  const rows = await acrossOrganizations(database, "upkeep", (tx) =>
+    tx
+      .selectDistinct({ id: connection.organizationId })
+      .from(connection)
+      .where(and(eq(connection.ownerKind, "user"), eq(connection.ownerId, userId)))
+      .orderBy(connection.organizationId),
+  );
+  return rows.map(({ id }) => id);
 }
 
 /** Rows of a person, or of everybody in the organisation. */

@@ -9,6 +9,7 @@ export {
   type EraseOptions,
   type EraseReport,
   type EraseTarget,
+  organizationsOf,
   replayErasures,
 } from "./erase.ts";
 export { IntegrationError, type IntegrationErrorCode } from "./errors.ts";

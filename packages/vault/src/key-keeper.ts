@@ -86,7 +86,11 @@ async function keyStatus(database: Database, ids: readonly string[]): Promise<Ke
     return {
       keys: [...ids, ...missing].map((id) => ({ id, inRing: ids.includes(id), wraps: wraps.get(id) ?? 0 })),
       ...counts,
-      rotation,
+      rotation: rotation && {
+        ...rotation,
+        startedAt: new Date(rotation.startedAt).toISOString(),
+        finishedAt: rotation.finishedAt && new Date(rotation.finishedAt).toISOString(),
+      },
     };
   });
 }

@@ -1,9 +1,12 @@
 import { connectors } from "@tributary/connectors";
-import { keysCommand } from "./commands/keys.ts";
 import { runCommandLine } from "./commands/command-line.ts";
+import { auditCommand } from "./commands/audit.ts";
+import { eraseCommand } from "./commands/erase.ts";
+import { adminLinkCommand } from "./commands/admin-link.ts";
+import { keysCommand } from "./commands/keys.ts";
 
 /** The operator's command. Each of `commands/<name>.ts` is one word of it. Exit codes: `EXIT` of command-line.ts. */
-process.exitCode = await runCommandLine(process.argv.slice(2), [keysCommand], {
+process.exitCode = await runCommandLine(process.argv.slice(2), [keysCommand, eraseCommand, adminLinkCommand], {
   env: process.env,
   integrations: connectors.map(({ id }) => id),
   stdout: process.stdout,

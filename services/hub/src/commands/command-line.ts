@@ -35,6 +35,13 @@ export class CommandFailure extends Error {
   }
 }
 
+/** The command has reported what it found, and that is a failure: exit code 1, and nothing more is said. */
+export class ReportedFailure extends Error {
+  override get name(): string {
+    return "ReportedFailure";
+  }
+}
+
 /**
  * Runs one command to its end. With `--json` standard output is one line of JSON, also when it fails: then `error`
  * says which exit code it was, and `message` why.
@@ -55,6 +62,7 @@ export async function runCommandLine(
     return EXIT.ok;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return EXIT.ok;
+    if (error instanceof ReportedFailure) return EXIT.failed;
     const { exitCode, message } = failureOf(error);
     const name = Object.entries(EXIT).find(([, code]) => code === exitCode)?.[0] ?? "failed";
     // Not the parsed option: a command line that cannot be parsed has to be answered as well.

@@ -4,7 +4,7 @@ import { migrations as integrationTables } from "@tributary/integrations";
 import { migrations as pipelineTables } from "@tributary/pipeline";
 import { migrations as vaultTables } from "@tributary/vault";
 import { join } from "node:path";
-import { type Config, readConfig } from "../config.ts";
+import { type Config, forgetSecrets, readConfig } from "../config.ts";
 import { openDataFolder } from "../data-folder.ts";
 import { type CommandContext, CommandFailure, EXIT } from "./command-line.ts";
 
@@ -23,6 +23,7 @@ export interface OpenData {
  */
 export async function withData<T>(context: CommandContext, work: (data: OpenData) => Promise<T>): Promise<T> {
   const config = readConfig(context.env, context.integrations);
+  forgetSecrets(context.env);
   const file = (name: string): string => join(config.dataDir, name);
   const folder = config.databaseUrl === undefined ? openDataFolder(config.dataDir) : undefined;
   try {
