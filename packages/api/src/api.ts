@@ -4,8 +4,10 @@ import { bodyLimit } from "hono/body-limit";
 import { connectionRoutes } from "./connection-routes.ts";
 import { consentRoutes } from "./consent-routes.ts";
 import { ApiError, answerError } from "./errors.ts";
+import { eventStreamRoutes } from "./event-stream-routes.ts";
 import { guarded } from "./guard.ts";
 import { type ApiEnv, type ApiOptions } from "./options.ts";
+import { peopleRoutes } from "./people-routes.ts";
 import { webhookRoutes } from "./webhook-routes.ts";
 import { integrationJson } from "./views.ts";
 
@@ -21,6 +23,7 @@ export function createApi(options: ApiOptions): Hono<ApiEnv> {
     c.header("cache-control", "no-store");
     c.header("referrer-policy", "no-referrer");
     c.header("x-content-type-options", "nosniff");
+    c.header("content-security-policy", "default-src 'none'; frame-ancestors 'none'");
   });
   app.onError((error, c) => {
     const code = codeOf(error);
@@ -57,6 +60,8 @@ export function createApi(options: ApiOptions): Hono<ApiEnv> {
   );
   signedIn.route("/integrations", consentRoutes(options));
   signedIn.route("/", connectionRoutes(options));
+  signedIn.route("/", eventStreamRoutes(options));
+  signedIn.route("/", peopleRoutes(options));
   app.route("/api", signedIn);
   return app;
 }

@@ -5,14 +5,25 @@ import type { Permission } from "@tributary/auth";
  * - `public`: anybody; the route has a proof of its own.
  * - `member`: anybody who is known. What it shows or changes is the caller's own.
  * - `browser`: the same, by the session of a browser, to which the answer is bound.
- * - a permission: whoever has it in the organisation of the proof.
+ * - a permission: whoever has it in the organisation of the proof; some only by the session of a browser.
  */
-export type Access = "public" | "member" | "browser" | Permission;
+export type Access = "public" | "member" | "browser" | Permission | readonly ["browser", Permission];
 
 /** Every route there is. One that is missing here is refused to everybody, and a test names it. */
 export const ACCESS: Readonly<Record<string, Access>> = {
   "POST /webhooks/:integration/:contextId": "public",
   "GET /api/me": "member",
+
+  "GET /api/organizations": "browser",
+  "POST /api/organizations": ["browser", "integrations.manage"],
+  "GET /api/members": "integrations.manage",
+  "PATCH /api/members/:userId": "integrations.manage",
+  "DELETE /api/members/:userId": "integrations.manage",
+  "GET /api/invitations": "integrations.manage",
+  "POST /api/invitations": "integrations.manage",
+  "DELETE /api/invitations/:id": "integrations.manage",
+  "GET /api/received-invitations/:token": "browser",
+  "POST /api/received-invitations/:token/accept": "browser",
 
   "GET /api/integrations": "member",
   "POST /api/integrations/:integration/oauth/start": "browser",
@@ -28,4 +39,6 @@ export const ACCESS: Readonly<Record<string, Access>> = {
   "POST /api/connections/:id/actions": "member",
   "DELETE /api/connections/:id": "member",
   "GET /api/receipts/:id": "member",
+
+  "GET /api/events/stream": "member",
 };

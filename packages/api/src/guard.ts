@@ -1,4 +1,4 @@
-import { type AuthContext, checkOrigin, type Guard } from "@tributary/auth";
+import { type AuthContext, checkOrigin, type Demand, type Guard, PERMISSIONS } from "@tributary/auth";
 import type { Context, MiddlewareHandler } from "hono";
 import { matchedRoutes } from "hono/route";
 import { ACCESS, type Access } from "./authorisation.ts";
@@ -32,11 +32,12 @@ export const guarded =
     return next();
   };
 
-const demandOf = (access: Access | undefined) => {
+function demandOf(access: Access | undefined): Pick<Demand, "nobody" | "browser" | "permissions"> {
   if (access === undefined) return { nobody: true };
-  if (access === "browser") return { browser: true };
-  return access === "member" || access === "public" ? {} : { permissions: [access] };
-};
+  const rules = typeof access === "string" ? [access] : access;
+  const permissions = PERMISSIONS.filter((one) => rules.includes(one));
+  return { permissions, browser: rules.includes("browser") };
+}
 
 /** The route that will answer, such as "GET /api/connections/:id"; undefined when none does. */
 function routeOf(c: Context): string | undefined {

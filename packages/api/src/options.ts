@@ -1,5 +1,6 @@
-import type { Guard, Identity } from "@tributary/auth";
+import type { Guard, Identity, People, UserIdentity } from "@tributary/auth";
 import type { Caller, Connections, Ingress, Runtime } from "@tributary/integrations";
+import type { EventTail } from "@tributary/pipeline";
 import type { Context } from "hono";
 
 /** What the routes stand on. No route holds logic: each is a parse, a call and a view. */
@@ -7,8 +8,11 @@ export interface ApiOptions {
   readonly runtime: Runtime;
   readonly connections: Connections;
   readonly ingress: Ingress;
+  /** What is committed, as it is committed. */
+  readonly tail: EventTail;
   /** Lets requests in: by session or by token. */
   readonly guard: Guard;
+  readonly people: People;
   /** Public origin, "https://tributary.example.com": what a browser's `Origin` must equal when something changes. */
   readonly origin: string;
   /** True when the providers are simulated. */
@@ -28,6 +32,13 @@ export const caller = (c: Context<ApiEnv>): Caller => {
   const owner: Caller["owner"] =
     identity.kind === "user" ? { kind: "user", id: identity.userId } : { kind: "organization", id: organizationId };
   return { organizationId, owner, name };
+};
+
+/** The person who is signed in. The table lets nobody else come here. */
+export const personOf = (c: Context<ApiEnv>): UserIdentity => {
+  const identity = c.get("identity");
+  if (identity.kind !== "user") throw new Error("no person");
+  return identity;
 };
 
 /** The person and the browser that a flow is bound to. The table lets nobody else come here. */

@@ -55,6 +55,7 @@ const authWith = (change: Partial<Parameters<typeof createAuth>[0]>): Auth =>
     secret: "a secret of the test, long enough",
     provider: { issuer, clientId: "hub", clientSecret: "s3cret-of-hub" },
     organization: { id: "sample", name: "Sample" },
+    audit: async () => {},
     now: () => now,
     fetch: async (input, init) => {
       const response = await fetch(input, init);

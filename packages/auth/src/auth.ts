@@ -3,16 +3,19 @@ import { checkOrigin } from "./check-origin.ts";
 import { cookiesOf, isLoopback } from "./cookies.ts";
 import type { Authenticator, UserIdentity } from "./identity.ts";
 import { returnTo } from "./return-to.ts";
+import { openSession } from "./open-session.ts";
+import type { AppendAudit } from "./people-options.ts";
+import { readBody } from "./read-body.ts";
 import {
   closeSession,
   closeSessionsOf,
-  openSession,
   readSession,
   SESSION_MAX_MS,
-  sessionHash,
   sweepSessions,
+  switchSession,
 } from "./session-rows.ts";
 import { type Person, SignInFailed, signInWith } from "./session.ts";
+import { isToken, tokenHash } from "./token-hash.ts";
 
 export interface AuthOptions {
   readonly database: Database;
@@ -24,10 +27,12 @@ export interface AuthOptions {
   readonly provider: { readonly issuer: string; readonly clientId: string; readonly clientSecret: string };
   /** Where people land when they sign in. Created when missing. The id is lower-case: `[a-z0-9][a-z0-9_-]{0,62}`. */
   readonly organization: { readonly id: string; readonly name: string };
+  /** Who joined, and by which link. */
+  readonly audit: AppendAudit;
   readonly now: () => Date;
   /**
-   * Whether somebody who was never here may join. Default: everybody when the provider is on loopback (the sandbox),
-   * nobody otherwise, for a public provider vouches for half the world.
+   * Whether somebody who was never here may join without an invitation or an administrator's link. Default: everybody when
+   * the provider is on loopback (the sandbox), nobody otherwise, for a public provider vouches for half the world.
    */
   readonly admits?: (person: Person) => boolean;
   /** Default: the global one. */
@@ -36,9 +41,12 @@ export interface AuthOptions {
 
 export interface Auth {
   /**
-   * Serves `/auth/*`. GET `/auth/signin?returnTo=<path>` leads to the provider, GET `/auth/callback/oidc` comes back and
-   * opens the session, POST `/auth/signout` ends it. Every answer that goes wrong leads to the page
-   * `/signin?outcome=denied|refused|unavailable|not-invited|signed-out`.
+   * Serves `/auth/*`. GET `/auth/signin?returnTo=<path>&ticket=<token of a link>` leads to the provider, GET
+   * `/auth/callback/oidc` comes back, spends the ticket and opens the session, POST `/auth/organization` with a form of
+   * `organization` and `returnTo` exchanges it for one of another membership, POST `/auth/signout` ends it. Every answer
+   * that goes wrong leads to the page
+   * `/signin?outcome=denied|refused|unavailable|not-invited|link-ended|other-address|signed-out`, or to
+   * `/organizations?outcome=elsewhere`.
    */
   readonly handler: (request: Request) => Promise<Response>;
   /** By the session's cookie. */
@@ -63,32 +71,53 @@ export function createAuth(options: AuthOptions): Auth {
     // Another site may lead here but not start a sign-in: the page it lands on asks for a click.
     if (request.headers.get("sec-fetch-site") === "cross-site") return redirect(wanted, []);
     const { location, cookies: checks } = await signIn.begin(wanted);
-    return redirect(location, checks);
+    const ticket = new URL(request.url).searchParams.get("ticket") ?? "";
+    // The ticket stays in this browser while the provider is asked; one of an earlier try is dropped.
+    const earlier = cookies.read(request, "ticket") === undefined ? [] : [cookies.clear("ticket")];
+    return redirect(location, [...checks, ...(isToken(ticket) ? [cookies.set("ticket", ticket, TICKET_S)] : earlier)]);
   };
 
   const finish = async (request: Request): Promise<Response> => {
     const { person, location, cookies: cleared } = await signIn.finish(request);
-    const token = await openSession(database, {
+    const ticket = cookies.read(request, "ticket");
+    const spent = [...cleared, ...(ticket === undefined ? [] : [cookies.clear("ticket")])];
+    const opened = await openSession(database, {
       organization: options.organization,
       person,
       admits: admits(person),
+      ticket: ticket === undefined || !isToken(ticket) ? undefined : ticket,
       previousToken: cookies.read(request, "session"),
+      audit: options.audit,
       now: now(),
     });
-    if (token === undefined) return redirect("/signin?outcome=not-invited", cleared);
-    return redirect(location, [...cleared, cookies.set("session", token, SESSION_MAX_MS / 1000)]);
+    if ("turnedAway" in opened) return redirect(`/signin?outcome=${opened.turnedAway}`, spent);
+    return redirect(location, [...spent, cookies.set("session", opened.token, SESSION_MAX_MS / 1000)]);
+  };
+
+  const switchOrganization = async (request: Request): Promise<Response> => {
+    if (!checkOrigin(request, origin)) return refusal(403, "csrf_rejected");
+    const form = new URLSearchParams((await readBody(request, FORM_BYTES_MAX))?.toString("utf8"));
+    const token = cookies.read(request, "session");
+    if (token === undefined) return redirect("/signin", []);
+    const organizationId = form.get("organization") ?? "";
+    const switched = await switchSession(database, { token, organizationId, now: now() });
+    // The same for one that is not theirs and one that is nobody's.
+    if (switched === undefined) return redirect("/organizations?outcome=elsewhere", []);
+    const seconds = Math.floor((switched.expiresAt.getTime() - now().getTime()) / 1000);
+    return redirect(returnTo(form.get("returnTo")), [cookies.set("session", switched.token, seconds)]);
   };
 
   const signOut = async (request: Request): Promise<Response> => {
-    if (!checkOrigin(request, origin)) return refusal(403, "cross_site_request");
+    if (!checkOrigin(request, origin)) return refusal(403, "csrf_rejected");
     const token = cookies.read(request, "session");
-    if (token !== undefined) await closeSession(database, sessionHash(token));
+    if (token !== undefined) await closeSession(database, tokenHash(token));
     return redirect("/signin?outcome=signed-out", [cookies.clear("session")]);
   };
 
   const routes: Readonly<Record<string, (request: Request) => Promise<Response>>> = {
     "GET /auth/signin": begin,
     "GET /auth/callback/oidc": finish,
+    "POST /auth/organization": switchOrganization,
     "POST /auth/signout": signOut,
   };
   return {
@@ -114,7 +143,17 @@ export function createAuth(options: AuthOptions): Auth {
   };
 }
 
-const PRIVATE = { "cache-control": "no-store", "referrer-policy": "no-referrer" };
+/** As long as a sign-in may take. */
+const TICKET_S = 900;
+const FORM_BYTES_MAX = 4096;
+
+/** No answer here is a page, may be kept, or tells the next site where it came from. */
+const PRIVATE = {
+  "cache-control": "no-store",
+  "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+  "referrer-policy": "no-referrer",
+  "x-content-type-options": "nosniff",
+};
 
 function redirect(location: string, cookies: readonly string[]): Response {
   const headers = new Headers({ ...PRIVATE, location });

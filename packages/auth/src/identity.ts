@@ -7,6 +7,8 @@ interface Anyone {
   /** What to call them. Personal data when it is a person's. */
   readonly name: string;
   readonly permissions: readonly Permission[];
+  /** Until when the proof holds; milliseconds since the epoch. Absent when it has no end. A stream ends with it. */
+  readonly expiresAtMs?: number;
 }
 
 /** A person, by the session of a browser or by a token. */

@@ -19,6 +19,20 @@ export {
 } from "./identity.ts";
 export { migrations } from "./migrations.ts";
 export { type RefusalCode, Refused } from "./refused.ts";
+export { type AdminLinkOptions, makeAdminLink, makeFirstAdminLink } from "./admin-link.ts";
+export { createPeople, type People } from "./people.ts";
+export { PeopleError, type PeopleErrorCode } from "./people-error.ts";
+export type {
+  Actor,
+  AppendAudit,
+  InvitationMail,
+  InvitationView,
+  MemberView,
+  OrganizationView,
+  PeopleAuditEntry,
+  PeopleOptions,
+  ReceivedInvitation,
+} from "./people-options.ts";
 export { returnTo } from "./return-to.ts";
 export type { Person } from "./session.ts";
 export { createServiceKeys, type ServiceKey, type ServiceKeys } from "./service-keys.ts";

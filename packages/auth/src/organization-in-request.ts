@@ -1,3 +1,5 @@
+import { readBody } from "./read-body.ts";
+
 /** Names of a field that holds an organisation's id, however it is written. */
 const ID_FIELD = /^org(?:ani[sz]ation)?ids?$/;
 /** Names of a field whose own `id` is one. */
@@ -21,7 +23,7 @@ export async function organizationsIn(request: Request): Promise<readonly string
     if (value !== null) named.push(...value.split(",").map((one) => one.trim()));
   }
   if (request.body === null || request.bodyUsed) return named;
-  const body = await readBody(request.clone());
+  const body = await readBody(request.clone(), BODY_BYTES_MAX);
   if (body === undefined) return undefined;
   return [...named, ...(await inBody(body, request.headers.get("content-type") ?? ""))];
 }
@@ -50,22 +52,6 @@ function inFields(fields: Iterable<readonly [string, unknown]>): string[] {
     if (typeof value === "string" && ID_FIELD.test(plain(last ?? ""))) named.push(value);
   }
   return named;
-}
-
-async function readBody(copy: Request): Promise<Buffer | undefined> {
-  const reader = (copy.body ?? new Blob([]).stream()).getReader();
-  const chunks: Uint8Array[] = [];
-  for (let bytes = 0; ;) {
-    const { done, value } = await reader.read();
-    if (done) return Buffer.concat(chunks);
-    bytes += value.byteLength;
-    if (bytes > BODY_BYTES_MAX) {
-      // Not waited for: a copy's end waits for the end of the original, which nobody reads.
-      void reader.cancel();
-      return undefined;
-    }
-    chunks.push(value);
-  }
 }
 
 /** By what it looks like rather than by its declared type alone: a route may read either. */

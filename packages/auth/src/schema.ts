@@ -1,4 +1,4 @@
-import { pgSchema, primaryKey, text, timestamp, uuid } from "drizzle-orm/pg-core";
+import { boolean, pgSchema, primaryKey, text, timestamp, uuid } from "drizzle-orm/pg-core";
 import type { Permission } from "./identity.ts";
 
 /** Tables of this package; `migrations/` creates them and says why each exists. */
@@ -17,6 +17,7 @@ export const user = auth.table("user", {
   email: text("email").notNull(),
   createdAt: instant("created_at").notNull(),
   updatedAt: instant("updated_at").notNull(),
+  emailVerified: boolean("email_verified").notNull(),
 });
 
 export const identity = auth.table(
@@ -48,4 +49,26 @@ export const session = auth.table("session", {
   createdAt: instant("created_at").notNull(),
   lastSeenAt: instant("last_seen_at").notNull(),
   expiresAt: instant("expires_at").notNull(),
+});
+
+export const invitation = auth.table("invitation", {
+  id: uuid("id").primaryKey(),
+  organizationId: text("organization_id").notNull(),
+  email: text("email").notNull(),
+  permissions: text("permissions").array().$type<Permission[]>().notNull(),
+  tokenHash: text("token_hash").notNull(),
+  invitedBy: text("invited_by").notNull(),
+  createdAt: instant("created_at").notNull(),
+  expiresAt: instant("expires_at").notNull(),
+  acceptedAt: instant("accepted_at"),
+  acceptedBy: uuid("accepted_by"),
+});
+
+export const adminLink = auth.table("admin_link", {
+  tokenHash: text("token_hash").primaryKey(),
+  organizationId: text("organization_id").notNull(),
+  createdAt: instant("created_at").notNull(),
+  expiresAt: instant("expires_at").notNull(),
+  usedAt: instant("used_at"),
+  usedBy: uuid("used_by"),
 });

@@ -2,7 +2,8 @@ import { type Database, migrate, openPostgres, run } from "@tributary/db";
 import { asOwner, type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { migrations } from "./migrations.ts";
-import { openSession, readSession, sweepSessions } from "./session-rows.ts";
+import { openSession } from "./open-session.ts";
+import { readSession, sweepSessions } from "./session-rows.ts";
 
 let server: PrivatePostgres;
 let database: Database;
@@ -21,14 +22,22 @@ it("makes one administrator and one user a person, however many arrive at once",
   const arrive = (subject: string) =>
     openSession(database, {
       organization: { id: "sample", name: "Sample" },
-      person: { issuer: "https://id.example.com", subject, name: subject, email: "shared@example.com" },
+      person: {
+        issuer: "https://id.example.com",
+        subject,
+        name: subject,
+        email: "shared@example.com",
+        emailVerified: false,
+      },
       admits: true,
+      ticket: undefined,
       previousToken: undefined,
+      audit: async () => {},
       now,
     });
   const subjects = Array.from({ length: 24 }, (_, index) => `person-${index % 6}`);
-  const tokens = await Promise.all(subjects.map(arrive));
-  const people = await Promise.all(tokens.map((token) => readSession(database, token ?? "", now)));
+  const tokens = (await Promise.all(subjects.map(arrive))).map((opened) => ("token" in opened ? opened.token : ""));
+  const people = await Promise.all(tokens.map((token) => readSession(database, token, now)));
   const byId = new Map(people.map((person) => [person?.userId, person]));
   expect([byId.size, people.map((person) => person?.name)]).toEqual([6, subjects]);
   expect([...byId.values()].filter((person) => person?.permissions.length === 3)).toHaveLength(1);

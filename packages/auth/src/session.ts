@@ -22,6 +22,8 @@ export interface Person {
   readonly subject: string;
   readonly name: string;
   readonly email: string;
+  /** The provider says that it has made sure of the address (OpenID Core §5.1). */
+  readonly emailVerified: boolean;
 }
 
 export class SignInFailed extends Error {
@@ -159,5 +161,7 @@ function describe(issuer: string, claims: Readonly<Record<string, unknown>> | un
   const subject = claims?.["sub"];
   // At most 255 ASCII characters (OpenID Core §2).
   if (typeof subject !== "string" || subject === "" || subject.length > 255) return undefined;
-  return { issuer, subject, name: text("name", "preferred_username", "email"), email: text("email") };
+  // Some providers send the word instead of the value.
+  const emailVerified = [true, "true"].includes(claims?.["email_verified"] as boolean | string);
+  return { issuer, subject, name: text("name", "preferred_username", "email"), email: text("email"), emailVerified };
 }

@@ -65,7 +65,8 @@ export function createTokens(options: TokenOptions): Tokens {
       });
       const claims = Claims.safeParse(payload);
       if (!claims.success) throw new Refused("invalid_token", "claims", subjectOf(payload));
-      return identityOf(claims.data);
+      // Its presence is required above.
+      return { ...identityOf(claims.data), expiresAtMs: (payload.exp ?? 0) * 1_000 };
     },
   };
 }

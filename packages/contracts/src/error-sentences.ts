@@ -25,6 +25,23 @@ export const errorSentences: Readonly<Record<ErrorCode, { readonly en: string; r
   malformed_body: { en: "We cannot read what was sent.", pl: "Nie potrafimy odczytać tego, co przysłano." },
   validation_failed: { en: "Something in it is not as it should be.", pl: "Coś w nim jest nie tak, jak powinno." },
   internal_error: { en: "Something went wrong on our side.", pl: "Coś poszło nie tak po naszej stronie." },
+  invitation_ended: {
+    en: "This invitation has ended. Ask for a new one.",
+    pl: "To zaproszenie straciło ważność. Poproś o nowe.",
+  },
+  invitation_other_address: {
+    en: "The invitation is for another address than the one you have signed in with.",
+    pl: "To zaproszenie jest na inny adres niż ten, którym się zalogowano.",
+  },
+  last_administrator: {
+    en: "Somebody has to manage the organisation. Let another member manage first.",
+    pl: "Ktoś musi zarządzać organizacją. Najpierw przekaż to uprawnienie komuś innemu.",
+  },
+  permission_not_held: {
+    en: "You can give and take only permissions that you have yourself.",
+    pl: "Możesz nadawać i odbierać tylko te uprawnienia, które masz.",
+  },
+  limit_reached: { en: "There are too many already.", pl: "Jest już ich zbyt wiele." },
   other_account: {
     en: "That was another account. Nothing was changed.",
     pl: "To było inne konto. Niczego nie zmieniliśmy.",
@@ -79,6 +96,23 @@ export const errorSentences: Readonly<Record<ErrorCode, { readonly en: string; r
   url_not_allowed: { en: "This address is not allowed.", pl: "Ten adres jest niedozwolony." },
   response_too_large: { en: "The provider's answer is too large.", pl: "Odpowiedź dostawcy jest za duża." },
   invalid_signature: { en: "The signature does not match.", pl: "Podpis się nie zgadza." },
+  consumer_differs: {
+    en: "A consumer of that name is set up otherwise. Nothing was changed.",
+    pl: "Odbiorca o tej nazwie ma inne ustawienia. Niczego nie zmieniono.",
+  },
+  consumer_taken: {
+    en: "Another subscriber of that name took over.",
+    pl: "Inny subskrybent o tej nazwie przejął odbiór.",
+  },
+  consumer_unsupported: {
+    en: "A consumer of that kind is not to be had here.",
+    pl: "Taki odbiorca nie jest tu dostępny.",
+  },
+  no_consumers: { en: "There is no consumer yet.", pl: "Nie ma jeszcze żadnego odbiorcy." },
+  too_many_replays: {
+    en: "Enough replays are under way. Wait for one, or cancel it.",
+    pl: "Trwa już dość powtórek. Poczekaj na koniec którejś albo ją anuluj.",
+  },
   credential_integrity_error: {
     en: "A stored credential is not what it should be. Connect the account again.",
     pl: "Zapisane dane dostępu nie są tym, czym powinny być. Połącz konto ponownie.",

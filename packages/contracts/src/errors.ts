@@ -51,6 +51,12 @@ export const errors = {
   malformed_body: meaning(400, "invalid_argument", "caller"),
   validation_failed: meaning(422, "invalid_argument", "caller"),
   internal_error: meaning(500, "internal", "defect"),
+  // People
+  invitation_ended: meaning(409, "failed_precondition", "admin"),
+  invitation_other_address: meaning(403, "permission_denied", "person"),
+  last_administrator: meaning(409, "failed_precondition", "admin"),
+  permission_not_held: meaning(403, "permission_denied", "admin"),
+  limit_reached: meaning(409, "resource_exhausted", "admin"),
   // Linking an account
   other_account: meaning(409, "failed_precondition", "person"),
   scope_insufficient: meaning(403, "permission_denied", "person"),
@@ -72,6 +78,12 @@ export const errors = {
   response_too_large: meaning(502, "resource_exhausted", "admin"),
   // Webhooks
   invalid_signature: meaning(401, "unauthenticated", "attack"),
+  // Events
+  consumer_differs: meaning(409, "failed_precondition", "caller"),
+  consumer_taken: meaning(409, "aborted", "caller"),
+  consumer_unsupported: meaning(422, "failed_precondition", "caller"),
+  no_consumers: meaning(409, "failed_precondition", "caller"),
+  too_many_replays: meaning(429, "resource_exhausted", "again"),
   // The vault
   credential_integrity_error: meaning(500, "data_loss", "attack"),
   audit_unavailable: meaning(503, "unavailable", "again"),

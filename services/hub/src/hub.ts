@@ -14,27 +14,35 @@ import {
   createIngress,
   createRegistry,
   migrations as integrationTables,
+  replayErasures,
   type Runtime,
   startScheduler,
 } from "@tributary/integrations";
 import {
   append,
   createEventStream,
+  createEventTail,
   createHandOff,
+  type EventTail,
   migrations as pipelineTables,
   type Relay,
   startRelay,
+  trimDeadLetters,
+  trimReplays,
 } from "@tributary/pipeline";
-import { migrations as vaultTables, openVault, VaultError } from "@tributary/vault";
+import { migrations as vaultTables, openAuditor, openVault, VaultError } from "@tributary/vault";
 import { apiOver, createPages } from "@tributary/web-service";
 import { Hono } from "hono";
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Config, ConfigError } from "./config.ts";
+import { exportHeads, HEADS_FILE } from "./audit-heads.ts";
+import { type Config, ConfigError, keySourceOf } from "./config.ts";
 import { type DataFolder, openDataFolder } from "./data-folder.ts";
+import { type EventServices, openEventServices } from "./event-services.ts";
 import { healthRoutes } from "./health.ts";
 import { createLog } from "./log.ts";
 import { ownSecret } from "./own-secret.ts";
+import { auditPeople, firstAdminLink, openPeople, organizationOf } from "./people.ts";
 import type { Progress } from "./progress.ts";
 import { type Sandbox, startSandbox } from "./sandbox.ts";
 import { serve } from "./serve.ts";
@@ -47,6 +55,8 @@ export interface Hub {
   /** A key with which a program on this machine may subscribe: for the sample, and for whoever can read the data folder. */
   readonly localKey: string;
   readonly sandbox: Sandbox | undefined;
+  /** The way in for the first administrator. To be shown once and kept nowhere: undefined ever after. */
+  readonly adminLink: string | undefined;
   /** Lets what is under way come to a safe point, and closes everything in the reverse order. */
   stop(): Promise<void>;
 }
@@ -66,7 +76,7 @@ export async function startHub(config: Config, onStart: Progress["step"] = () =>
   } catch (error) {
     await stop();
     const operators =
-      error instanceof RowSecurityError || (error instanceof VaultError && error.code.startsWith("key_"));
+      error instanceof RowSecurityError || (error instanceof VaultError && /^(key|erasure_ledger)_/.test(error.code));
     throw operators ? new ConfigError(error.message) : error;
   }
 }
@@ -88,7 +98,8 @@ async function compose(
 
   const sandbox = config.sandbox === undefined ? undefined : await startSandbox(config, folder, onStart);
   if (sandbox !== undefined) opened.push(() => sandbox.stop());
-  const vault = await vaultOf(config, folder, database, sandbox);
+  const vault = await vaultOf(config, database, sandbox);
+  const auditor = await openAuditor({ database, keys: keySourceOf(config) });
 
   // Only whoever serves pages signs people in, and needs to know with whom.
   const auth = config.roles.has("http") ? createAuth(authOptions(config, folder, database, sandbox)) : undefined;
@@ -99,13 +110,20 @@ async function compose(
       now: () => new Date(),
       retentionDays: EVENT_RETENTION_DAYS,
       relayed: config.natsUrl !== undefined,
-      sweep: async () => auth?.sweep(),
+      sweep: async () => {
+        await auth?.sweep();
+        await trimDeadLetters(database);
+        await trimReplays(database);
+        await exportHeads(auditor, folder.file(HEADS_FILE), new Date());
+      },
     }),
   );
   const handOff = await createHandOff({ database, process: randomUUID() });
   opened.push(() => handOff.stop());
   const stream = await createEventStream({ database, handOff });
   opened.push(() => stream.stop());
+  const tail = createEventTail({ database, handOff, clock: () => Date.now() });
+  const events = openEventServices(config, { database, stream, log }, opened);
   const runtime: Runtime = {
     database,
     vault,
@@ -118,6 +136,9 @@ async function compose(
     log,
   };
 
+  // Before anything is served: a restored copy of the database brings back who was erased.
+  await replayErasures(runtime);
+
   if (config.natsUrl !== undefined && config.roles.has("relay")) {
     onStart("Connecting to NATS");
     const relay = startRelay({ database, handOff, servers: config.natsUrl, log });
@@ -129,18 +150,21 @@ async function compose(
 
   const localKey = ownSecret(folder.file("subscriber.key"));
   if (auth !== undefined) {
-    const app = routes({ config, runtime, auth, nudge: () => scheduler?.nudge(), stream, localKey, database });
+    const nudge = (): void => scheduler?.nudge();
+    const app = routes({ config, runtime, auth, nudge, stream, tail, events, localKey, database });
     const listener = await serve(app.fetch, { host: config.host, port: config.port, setting: "TRIBUTARY_PORT" });
     opened.push(() => listener.close());
   }
   log.info({ origin: config.publicOrigin, roles: [...config.roles].join(",") }, "the hub is ready");
-  return { origin: config.publicOrigin, database, localKey, sandbox, stop };
+  const adminLink = auth === undefined ? undefined : await firstAdminLink(config, database);
+  return { origin: config.publicOrigin, database, localKey, sandbox, adminLink, stop };
 }
 
-const vaultOf = (config: Config, folder: DataFolder, database: Database, sandbox: Sandbox | undefined) =>
+const vaultOf = (config: Config, database: Database, sandbox: Sandbox | undefined) =>
   openVault({
     database,
-    keys: config.vaultKeys === undefined ? { file: folder.file("vault-keys.json") } : { value: config.vaultKeys },
+    keys: keySourceOf(config),
+    erasureLedger: config.erasureLedger,
     clients: (sandbox?.oauthClients ?? config.oauthClients).map((client) => ({
       ...client,
       contextId: client.integration,
@@ -192,10 +216,8 @@ function authOptions(
     origin: config.publicOrigin,
     secret: config.sessionSecret ?? ownSecret(folder.file("session.key")),
     provider,
-    organization: {
-      id: config.organizationId,
-      name: sandbox === undefined ? config.organizationId : "Sample Organisation",
-    },
+    organization: organizationOf(config),
+    audit: auditPeople,
     now: () => new Date(),
   };
 }
@@ -206,28 +228,34 @@ interface RouteParts {
   readonly auth: Auth;
   readonly nudge: () => void;
   readonly stream: Parameters<typeof createRpc>[0]["stream"];
+  readonly tail: EventTail;
+  readonly events: EventServices;
   readonly localKey: string;
   readonly database: Database;
 }
 
 /** Who answers which path: health, sign-in, RPC, the API, and the pages for the rest. */
-function routes({ config, runtime, auth, nudge, stream, localKey, database }: RouteParts): Hono {
+function routes({ config, runtime, auth, nudge, stream, tail, events, localKey, database }: RouteParts): Hono {
   const serviceKeys = createServiceKeys([
     ...config.serviceKeys,
     { name: "local", organizationId: config.organizationId, key: localKey },
   ]);
+  const guard = createGuard({
+    serviceKeys,
+    sessions: auth.authenticator,
+    ...(config.tokens === undefined ? {} : { tokens: createTokens({ ...config.tokens, now: runtime.now }) }),
+    log: (rejection) => runtime.log.warn({ ...rejection }, "a request was refused"),
+    now: runtime.now,
+    uuid: runtime.uuid,
+  });
+  const connections = createConnections(runtime, nudge);
   const api = createApi({
     runtime,
-    connections: createConnections(runtime, nudge),
+    connections,
     ingress: createIngress(runtime),
-    guard: createGuard({
-      serviceKeys,
-      sessions: auth.authenticator,
-      ...(config.tokens === undefined ? {} : { tokens: createTokens({ ...config.tokens, now: runtime.now }) }),
-      log: (rejection) => runtime.log.warn({ ...rejection }, "a request was refused"),
-      now: runtime.now,
-      uuid: runtime.uuid,
-    }),
+    tail,
+    guard,
+    people: openPeople(config, database),
     origin: config.publicOrigin,
     sandbox: config.sandbox !== undefined,
     nudge,
@@ -237,7 +265,7 @@ function routes({ config, runtime, auth, nudge, stream, localKey, database }: Ro
   app.all("/auth/*", (c) => auth.handler(c.req.raw));
   app.all("/api/*", (c) => api.fetch(c.req.raw));
   app.all("/webhooks/*", (c) => api.fetch(c.req.raw));
-  app.route("/", createRpc({ stream, serviceKeys }));
+  app.route("/", createRpc({ guard, origin: config.publicOrigin, stream, ...events, connections, runtime }));
   app.route("/", createPages({ api: apiOver((request) => api.fetch(request)), signInPath: "/auth/signin" }));
   return app;
 }

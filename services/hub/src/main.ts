@@ -1,6 +1,6 @@
 import { connectors } from "@tributary/connectors";
 import { parseArgs } from "node:util";
-import { type Config, ConfigError, readConfig } from "./config.ts";
+import { type Config, ConfigError, forgetSecrets, readConfig } from "./config.ts";
 import { runDemo } from "./demo/demo.ts";
 import { type SampleSubscriber, startSampleSubscriber } from "./demo/sample-subscriber.ts";
 import { type Hub, startHub } from "./hub.ts";
@@ -51,6 +51,7 @@ async function main(argv: readonly string[]): Promise<number> {
       process.env,
       connectors.map(({ id }) => id),
     );
+    forgetSecrets(process.env);
     return await run(config, flags, progress);
   } catch (error) {
     progress.fail();
@@ -69,6 +70,8 @@ async function run(config: Config, flags: Flags, progress: Progress): Promise<nu
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => asked.resolve("stop"));
   const hub = await startHub(config, progress.step);
   progress.done(`Tributary is running at ${hub.origin}`);
+  if (hub.adminLink !== undefined)
+    progress.note(`The first administrator signs in here, within 24 hours (shown once): ${hub.adminLink}`);
   let subscriber: SampleSubscriber | undefined;
   try {
     if (hub.sandbox !== undefined) subscriber = await startSampleSubscriber(hub, config);

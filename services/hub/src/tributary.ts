@@ -6,7 +6,7 @@ import { adminLinkCommand } from "./commands/admin-link.ts";
 import { keysCommand } from "./commands/keys.ts";
 
 /** The operator's command. Each of `commands/<name>.ts` is one word of it. Exit codes: `EXIT` of command-line.ts. */
-process.exitCode = await runCommandLine(process.argv.slice(2), [keysCommand, eraseCommand, adminLinkCommand], {
+process.exitCode = await runCommandLine(process.argv.slice(2), [keysCommand, eraseCommand, adminLinkCommand, auditCommand], {
   env: process.env,
   integrations: connectors.map(({ id }) => id),
   stdout: process.stdout,
