@@ -16,6 +16,8 @@ export interface FakeProvider {
     readonly authorization: string;
     readonly body: string;
   }[];
+  /** Secrets of the OAuth clients that it knows, by id. */
+  readonly clients: Map<string, string>;
   /** Every token that was ever issued: none may show up anywhere. */
   readonly issued: string[];
   /** Answers the next token request instead, after the effect has taken place when `late`. */
@@ -35,7 +37,8 @@ export interface FakeProvider {
 
 export interface Fault {
   readonly late?: boolean;
-  readonly answer: (response: ServerResponse) => void;
+  /** @param real gives the answer that there would have been; of a late one. */
+  readonly answer: (response: ServerResponse, real: () => void) => void;
 }
 
 export const json = (status: number, body: unknown, headers: Record<string, string> = {}) => {
@@ -57,6 +60,7 @@ export async function startFakeProvider(): Promise<FakeProvider> {
     tokenRequests: [],
     revocations: [],
     apiRequests: [],
+    clients: tokens.clients,
     issued: tokens.issued,
     tokenFaults: [],
     revocationFaults: [],
@@ -91,7 +95,7 @@ async function answer(
   if (path === "/oauth/revoke") {
     provider.revocations.push(new URLSearchParams(body));
     const fault = provider.revocationFaults.shift();
-    return fault === undefined ? void response.writeHead(200).end() : fault.answer(response);
+    return fault === undefined ? void response.writeHead(200).end() : fault.answer(response, () => {});
   }
   provider.apiRequests.push({ path: request.url ?? "", method: request.method ?? "", authorization, body });
   const route = provider.routes.get(path);
@@ -110,8 +114,8 @@ async function answerToken(
   provider.tokenRequests.push(params);
   if (tokens.settings.holdMs > 0) await new Promise((resolve) => setTimeout(resolve, tokens.settings.holdMs));
   const fault = provider.tokenFaults.shift();
-  if (fault !== undefined && fault.late !== true) return fault.answer(response);
+  if (fault !== undefined && fault.late !== true) return fault.answer(response, () => {});
   const [status, content] = tokens.grant(params, authorization);
-  if (fault !== undefined) return fault.answer(response);
-  return json(status, content, status === 401 ? { "www-authenticate": "Basic" } : {})(response);
+  const real = () => json(status, content, status === 401 ? { "www-authenticate": "Basic" } : {})(response);
+  return fault === undefined ? real() : fault.answer(response, real);
 }

@@ -17,27 +17,35 @@ export interface FakeSettings {
 export class FakeTokens {
   readonly settings: FakeSettings = { rotate: true, graceUses: 0, expiresIn: 3600, scope: undefined, holdMs: 0 };
   readonly issued: string[] = [];
+  /** Secrets of the clients that it knows, by id. */
+  readonly clients = new Map([[CLIENT.clientId, CLIENT.clientSecret]]);
   readonly access = new Set<string>();
   /** How often each refresh token may still be used. */
   readonly refresh = new Map<string, number>();
-  readonly #codes = new Map<string, { readonly challenge: string | null; readonly redirectUri: string }>();
+  readonly #codes = new Map<
+    string,
+    { readonly challenge: string | null; readonly redirectUri: string; readonly clientId: string }
+  >();
 
   /** @returns a code. */
   authorize(asked: URLSearchParams): string {
     const code = this.#mint("code");
-    this.#codes.set(code, { challenge: asked.get("code_challenge"), redirectUri: asked.get("redirect_uri") ?? "" });
+    const [redirectUri, clientId] = [asked.get("redirect_uri") ?? "", asked.get("client_id") ?? ""];
+    this.#codes.set(code, { challenge: asked.get("code_challenge"), redirectUri, clientId });
     return code;
   }
 
   /** @returns status and body of the token endpoint. */
   grant(params: URLSearchParams, authorization: string): [number, Record<string, unknown>] {
-    if (!isClient(params, authorization)) return [401, { error: "invalid_client" }];
+    const clientId = this.#authenticate(params, authorization);
+    if (clientId === undefined) return [401, { error: "invalid_client" }];
     if (params.get("grant_type") === "refresh_token") return this.#renew(params.get("refresh_token") ?? "");
     const code = params.get("code") ?? "";
     const pending = this.#codes.get(code);
     this.#codes.delete(code);
     const verified =
       pending !== undefined &&
+      pending.clientId === clientId &&
       pending.redirectUri === params.get("redirect_uri") &&
       // RFC 7636 §4.6; a verifier without a challenge is refused as well.
       (pending.challenge === null
@@ -73,14 +81,12 @@ export class FakeTokens {
     this.issued.push(token);
     return token;
   }
-}
 
-function isClient(params: URLSearchParams, authorization: string): boolean {
-  // RFC 6749 §2.3.1: id and secret are form-encoded before they go into HTTP Basic.
-  const [id, secret] = Buffer.from(authorization.replace(/^Basic /, ""), "base64")
-    .toString()
-    .split(":")
-    .map(decodeURIComponent);
-  const basic = id === CLIENT.clientId && secret === CLIENT.clientSecret;
-  return basic || (params.get("client_id") === CLIENT.clientId && params.get("client_secret") === CLIENT.clientSecret);
+  /** @returns the id of the client that it is; RFC 6749 §2.3.1: id and secret are form-encoded before HTTP Basic. */
+  #authenticate(params: URLSearchParams, authorization: string): string | undefined {
+    const [id = "", secret = ""] = authorization.startsWith("Basic ")
+      ? Buffer.from(authorization.slice(6), "base64").toString().split(":").map(decodeURIComponent)
+      : [params.get("client_id") ?? "", params.get("client_secret") ?? ""];
+    return secret !== "" && this.clients.get(id) === secret ? id : undefined;
+  }
 }
