@@ -15,6 +15,7 @@ const jobs = {
   tributary: ["services/hub/src/tributary.ts"],
   test: ["tools/test.ts"],
   bench: ["tools/bench.ts"],
+  crash: ["tools/crash.ts"],
   format: ["tools/check.ts", "format"],
   generate: ["tools/check.ts", "generate"],
   "contracts:release": ["tools/contracts-release.ts"],

@@ -74,7 +74,7 @@ export const OWNERS: readonly Owner[] = [
     name: "nats",
     modules: ["@nats-io/[^/]+", "nats"],
     files: [
-      "^packages/pipeline/src/(jetstream|nats-connection|stream-settings|erase-messages)\\.ts$",
+      "^packages/pipeline/src/(jetstream|jetstream-side|nats-connection|stream-settings|erase-messages)\\.ts$",
       // Its own tests look at the broker with a plain client: a second opinion on what is on the wire.
       "^packages/pipeline/.+\\.test\\.ts$",
       "^packages/pipeline/(src/testing|test|bench)/",
@@ -90,7 +90,7 @@ export const OWNERS: readonly Owner[] = [
 ];
 
 /** Tests, benches and the harnesses they share; never part of what runs in production. */
-export const TEST_SIDE = "(\\.test\\.ts$|^(packages|services)/[^/]+/(test|bench|src/testing)/|^packages/conformance/)";
+export const TEST_SIDE = "(\\.test\\.ts$|^(packages|services)/[^/]+/(test|bench|crash|src/testing)/|^packages/conformance/)";
 
 /** A connector's simulated provider: `<provider>/emulator.ts`, parts of it beside it, and the list of them. */
 export const EMULATOR_SIDE =

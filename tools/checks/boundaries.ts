@@ -78,7 +78,7 @@ function allowRules(folder: string): IForbiddenRuleType[] {
     from,
     to: { path: OURS, pathNot: [folder, ...allowed].map(inside) },
   });
-  const tests = `${inside(folder)}(.+\\.test\\.ts$|(test|bench|src/testing)/)`;
+  const tests = `${inside(folder)}(.+\\.test\\.ts$|(test|bench|crash|src/testing)/)`;
   const emulators = row.emulators === undefined ? [] : [EMULATOR_SIDE];
   return [
     rule("may-not-import", { path: inside(folder), pathNot: [tests, ...emulators] }, row.production),

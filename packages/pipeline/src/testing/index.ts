@@ -1,4 +1,4 @@
-export { type PrivateNats, startPrivateNats } from "./private-nats.ts";
+export { type PrivateNats, type PrivateNatsOptions, startPrivateNats } from "./private-nats.ts";
 export { sampleBatch } from "./sample-batch.ts";
 export { createRelayStage, type RelayStage, unpublished, until, upTo, type WriteOptions } from "./relay-stage.ts";
 export { openStreamSurgeon, type StreamedMessage, type StreamSurgeon } from "./stream-surgeon.ts";

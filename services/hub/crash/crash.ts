@@ -1,0 +1,32 @@
+import { ROUNDS, runWhole } from "./run.ts";
+
+export interface CrashOptions {
+  /** SIGKILLs of nats-server; everything else keeps its proportion. Default 200. */
+  readonly rounds: number | undefined;
+  readonly seed: number;
+  /** Ids of planted bugs to look for, none of them meaning all; undefined: look at the code as it is. */
+  readonly planted: readonly string[] | undefined;
+  readonly say: (line: string) => void;
+  readonly signal: AbortSignal;
+}
+
+export interface CrashOutcome {
+  readonly clean: boolean;
+  readonly lastLine: Readonly<Record<string, unknown>>;
+}
+
+/** What the command does, without the command. */
+export async function crash({ rounds = ROUNDS, seed, say, signal }: CrashOptions): Promise<CrashOutcome> {
+  say(`seed ${seed}, ${rounds} rounds`);
+  const whole = await runWhole({ rounds, seed, say, signal });
+  say("");
+  for (const [fault, times] of whole.faults) say(`${String(times).padStart(6)} × ${fault}`);
+  say("");
+  for (const [point, { times, kills }] of [...whole.reached].toSorted(([one], [other]) => (one < other ? -1 : 1)))
+    say(`  ${point.padEnd(28)} reached ${String(times).padStart(7)} times, killed ${kills}`);
+  say("");
+  for (const problem of whole.problems) say(`✗ ${problem}`);
+  say(`${whole.effects} effects in ${whole.seconds.toFixed(0)} s`);
+  const { kills, lost, duplicates, reordered, clean } = whole;
+  return { clean, lastLine: { kills, lost, duplicates, reordered } };
+}

@@ -1,0 +1,91 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Arm, Role } from "./points.ts";
+import type { WorkerProcess } from "./worker-process.ts";
+import type { World } from "./world.ts";
+
+/** The processes that keep the path going, one for each role: whoever ends is replaced. */
+export interface Crew {
+  of(role: Role): WorkerProcess;
+  /** Puts another process in the place of one that has ended, and lets time pass for what the dead one held. */
+  replace(role: Role, arm?: Arm): Promise<WorkerProcess>;
+  /** Takes a process that was started beside the crew into it. */
+  adopt(role: Role, worker: WorkerProcess): void;
+  /** Events published and handled so far, by processes that are gone as well. */
+  progress(): number;
+  /** Waits until so many more were published and handled. @returns false when that took too long. */
+  moved(more: number, ms: number): Promise<boolean>;
+  ready(ms?: number): Promise<boolean>;
+  /** Ends everybody as an operator would. @returns false when somebody did not end. */
+  dismiss(): Promise<boolean>;
+}
+
+const LOOK_MS = 25;
+/** Two processes that both say so for longer than it takes to notice have led at the same time. */
+const TWO_LEADERS_LOOKS = 120;
+
+export async function startCrew(
+  world: World,
+  roles: readonly Role[] = ["commit", "relay", "subscribe"],
+): Promise<Crew> {
+  const crew = new Map<Role, WorkerProcess>();
+  let gone = 0;
+  let over = false;
+  const start = (role: Role, arm?: Arm): WorkerProcess => {
+    const worker = world.start(role, [role], arm);
+    crew.set(role, worker);
+    void worker.ended.then(async ({ unexpected }) => {
+      gone += worker.status.published + worker.status.handled;
+      // A supervisor starts what failed again; that it failed is known.
+      if (unexpected && !over && crew.get(role) === worker) await replace(role);
+    });
+    return worker;
+  };
+  async function replace(role: Role, arm?: Arm): Promise<WorkerProcess> {
+    if (role === "commit") await world.ageLeases();
+    if (role === "relay") await world.ageLeader();
+    return start(role, arm);
+  }
+  for (const role of roles) start(role);
+  const watch = watchLeaders(world);
+  const of = (role: Role): WorkerProcess => {
+    const worker = crew.get(role);
+    if (worker === undefined) throw new Error(`nobody is the crew's ${role}`);
+    return worker;
+  };
+  const progress = (): number =>
+    world.workers().reduce((sum, { status }) => sum + status.published + status.handled, gone);
+  const until = async (condition: () => boolean, ms: number): Promise<boolean> => {
+    for (let waited = 0; waited < ms; waited += LOOK_MS) {
+      if (condition()) return true;
+      await sleep(LOOK_MS);
+    }
+    return condition();
+  };
+  return {
+    of,
+    replace,
+    adopt: (role, worker) => void crew.set(role, worker),
+    progress,
+    moved: (more, ms) => {
+      const enough = progress() + more;
+      return until(() => progress() >= enough, ms);
+    },
+    ready: (ms = 30_000) => until(() => [...crew.values()].every(({ status }) => status.ready), ms),
+    dismiss: async () => {
+      over = true;
+      clearInterval(watch);
+      const ended = await Promise.all(world.workers().map((worker) => worker.stop()));
+      return ended.every(Boolean);
+    },
+  };
+}
+
+/** One publisher a stream: two may believe it for a moment, not for longer. */
+function watchLeaders(world: World): NodeJS.Timeout {
+  let together = 0;
+  return setInterval(() => {
+    const leaders = world.workers().filter(({ status, frozen }) => status.relay === "leading" && !frozen);
+    together = leaders.length > 1 ? together + 1 : 0;
+    if (together === TWO_LEADERS_LOOKS) world.problems.push("two processes led the stream at the same time");
+  }, LOOK_MS);
+}

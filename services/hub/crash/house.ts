@@ -1,0 +1,79 @@
+import { type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Crew, startCrew } from "./crew.ts";
+import type { Stage } from "./faults.ts";
+import type { Role } from "./points.ts";
+import { drain, type Verdict, verify } from "./verify.ts";
+import { openWorld, type World, type WorldOptions } from "./world.ts";
+
+/** A database server and a folder for everything that is tried, and what is open in it. */
+export interface House {
+  readonly postgres: PrivatePostgres;
+  readonly compiled: string;
+  readonly opened: (() => Promise<unknown>)[];
+  /** Ends every process and removes every folder that was made. Safe to call twice, and at any moment. */
+  close(): Promise<void>;
+}
+
+export async function openHouse(): Promise<House> {
+  const opened: (() => Promise<unknown>)[] = [];
+  const compiled = mkdtempSync(join(tmpdir(), "tributary-crash-"));
+  opened.push(() => Promise.resolve(rmSync(compiled, { recursive: true, force: true })));
+  const postgres = await startPrivatePostgres();
+  opened.push(() => postgres.stop());
+  return { postgres, compiled, opened, close: () => closeDownTo(opened, 0) };
+}
+
+async function closeDownTo(opened: (() => Promise<unknown>)[], most: number): Promise<void> {
+  for (let close = opened.length > most ? opened.pop() : undefined; close !== undefined;) {
+    await close().catch(() => {});
+    close = opened.length > most ? opened.pop() : undefined;
+  }
+}
+
+export interface Trial {
+  readonly world: Partial<Omit<WorldOptions, "postgres" | "opened" | "compiled">>;
+  readonly roles?: readonly Role[];
+  /** Changes a second while the faults happen. */
+  readonly load: number;
+  readonly faults: (stage: Stage) => Promise<void>;
+  /** After the load has ended it may stand still for so long before it counts as stuck. */
+  readonly quietMs: number;
+}
+
+export interface TrialResult extends Verdict {
+  readonly faults: ReadonlyMap<string, number>;
+  readonly reached: World["reached"];
+  readonly seconds: number;
+}
+
+export const WINDOW_MS = 400;
+
+/** One world from its beginning to its end: load, faults, healing, and what was found then. */
+export async function runTrial(
+  house: House,
+  trial: Trial,
+  { random, say }: Pick<Stage, "random" | "say">,
+): Promise<TrialResult> {
+  const before = house.opened.length;
+  const started = performance.now();
+  try {
+    const { postgres, compiled, opened } = house;
+    const world = await openWorld({ windowMs: WINDOW_MS, ...trial.world, postgres, compiled, opened });
+    const crew: Crew = await startCrew(world, trial.roles);
+    if (!(await crew.ready())) world.problems.push("the processes were not ready within 30 s");
+    const faults = new Map<string, number>();
+    const endLoad = world.load(trial.load);
+    opened.push(() => Promise.resolve(endLoad()));
+    await trial.faults({ world, crew, random, faults, say });
+    endLoad();
+    const drained = await drain(world, trial.quietMs);
+    if (!(await crew.dismiss())) world.problems.push("a process did not end when it was told to");
+    const verdict = await verify(world, drained);
+    return { ...verdict, faults, reached: world.reached, seconds: (performance.now() - started) / 1_000 };
+  } finally {
+    await closeDownTo(house.opened, before);
+  }
+}

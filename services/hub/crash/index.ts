@@ -1,0 +1,1 @@
+export { crash, type CrashOptions, type CrashOutcome } from "./crash.ts";
