@@ -1,7 +1,10 @@
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { checkContracts } from "../checks/contracts.ts";
+import { buf } from "./buf.ts";
+import { checkConsumers, CONSUMERS } from "./consumers.ts";
+import { BASELINE, registryOf } from "./registry.ts";
 import { createTestingTrees, plant, TASK, TASK_EVENTS, type TestingTrees } from "./testing-tree.ts";
 
 vi.setConfig({ testTimeout: 30_000 });
@@ -32,10 +35,14 @@ function declare(consumer: object, folder = join(root, "proto/consumers"), name 
   writeFileSync(join(folder, `${name}.json`), JSON.stringify(consumer));
 }
 
-/** Only what is said of consumers; that buf refuses the same is looked at elsewhere. */
+/** What is said of consumers, without the rest of the gate: that buf refuses the same is looked at elsewhere. */
 async function said(): Promise<readonly string[]> {
-  const { findings, warnings = [] } = await checkContracts(root);
-  return [...findings, ...warnings].filter((line) => line.startsWith(FILE));
+  const complaints = await buf(root, ["build", "-o", "image.binpb"]);
+  if (complaints.length > 0) throw new Error(complaints.join("\n"));
+  const [released, now] = [BASELINE, "image.binpb"].map((image) => registryOf(readFileSync(join(root, image))));
+  if (now === undefined) throw new Error("there is no image");
+  const { findings, warnings } = checkConsumers(root, released, now, [CONSUMERS]);
+  return [...findings, ...warnings];
 }
 
 const BY = `${FILE}: billing (owner: payments@example.com) reads`;
@@ -46,6 +53,14 @@ describe("a consumer that says what it reads", () => {
     plant(root, TASK, /^message Due \{/m, "message Due {\n  // Whether the day is certain.\n  bool certain = 50;\n");
     expect((await checkContracts(root)).seen).toMatch("1 consumer");
     expect(await said()).toEqual([]);
+  });
+
+  it("makes the gate red", async () => {
+    declare(BILLING);
+    plant(root, TASK, "string title = 2", "string summary = 2");
+    expect((await checkContracts(root)).findings).toContain(
+      `${BY} ${COMPLETED} task.title: Task.title was renamed to "summary"`,
+    );
   });
 
   it.each([

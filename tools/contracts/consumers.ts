@@ -1,5 +1,5 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
-import { basename, join, relative } from "node:path";
+import { basename, isAbsolute, join } from "node:path";
 import type { DescEnum, DescField, DescMessage, FileRegistry } from "@bufbuild/protobuf";
 import { byText } from "../tree.ts";
 import { fieldType } from "./field-type.ts";
@@ -53,11 +53,11 @@ export function checkConsumers(
 
 /** Each file as a consumer, or as a sentence that says why it is none. */
 function readFolder(root: string, folder: string): (Consumer | string)[] {
-  const path = join(folder.startsWith("/") ? "" : root, folder);
+  const path = isAbsolute(folder) ? folder : join(root, folder);
   if (!existsSync(path)) return folder === CONSUMERS ? [] : [`${folder}: there is no such folder`];
   const names = readdirSync(path).filter((name) => name.endsWith(".json"));
   return names.toSorted(byText).map((name) => {
-    const file = relative(root, join(path, name)).replace(/^(\.\.\/.*)$/, join(path, name));
+    const file = folder === CONSUMERS ? `${folder}/${name}` : join(path, name);
     try {
       return consumerOf(file, JSON.parse(readFileSync(join(path, name), "utf8")));
     } catch (error) {
