@@ -20,6 +20,9 @@ export interface ErrorBody {
   readonly issues?: IntegrationError["issues"];
 }
 
+/** Whoever is told that something cannot be done right now may ask again after so long. */
+const RETRY_AFTER_SECONDS = "30";
+
 /** Answers with an error, by allow-list: code, sentence, correlation id. A bug's own message stays inside. */
 export function answerError(c: Context, error: unknown, correlationId: string): Response {
   const code = codeOf(error);
@@ -32,6 +35,7 @@ export function answerError(c: Context, error: unknown, correlationId: string): 
     docs: `/docs/errors#${code}`,
     ...(error instanceof IntegrationError && error.issues !== undefined ? { issues: error.issues } : {}),
   };
+  if (statusOf(code) === 503) c.header("retry-after", RETRY_AFTER_SECONDS);
   return c.json(body, statusOf(code));
 }
 

@@ -99,6 +99,12 @@ export const deadLetterSubject = (consumer: string, organizationId: string): str
   `dlq.v1.${subjectToken(consumer)}.${subjectToken(organizationId)}`;
 
 /**
+ * Where the broker answers an organisation's subscribers, as the client's `inboxPrefix`. Whoever may listen to the
+ * default `_INBOX.>` hears what the broker sends to everybody.
+ */
+export const brokerInbox = (organizationId: string): string => `_INBOX_${subjectToken(organizationId)}`;
+
+/**
  * The id of an event: the same change of the same object always has the same id, so reading it again publishes
  * nothing new. 128 bits of SHA-256 over an injective encoding, base64url, 22 characters.
  */

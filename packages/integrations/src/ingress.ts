@@ -24,6 +24,11 @@ export interface Ingress {
   receive(request: InboundRequest): Promise<number>;
 }
 
+export interface IngressOptions {
+  /** While true nothing is taken in: the sender is told to try again later. */
+  readonly resting?: () => boolean;
+}
+
 /** Deliveries in one transaction, and deliveries that wait for the next, at most. */
 const GROUP_MAX = 500;
 const WAITING_MAX = 10_000;
@@ -45,7 +50,7 @@ interface AcceptedDelivery {
  * Commits in groups: what arrives while one transaction is under way goes into the next, so that a burst costs a
  * transaction for hundreds, and a single delivery waits for nobody.
  */
-export function createIngress(runtime: Runtime): Ingress {
+export function createIngress(runtime: Runtime, { resting = () => false }: IngressOptions = {}): Ingress {
   let waiting: Waiting[] = [];
   let busy = false;
 
@@ -70,6 +75,7 @@ export function createIngress(runtime: Runtime): Ingress {
 
   return {
     receive: async (request) => {
+      if (resting()) throw unavailable();
       const delivery = await accept(runtime, request);
       if (waiting.length >= WAITING_MAX) throw unavailable();
       return new Promise<number>((resolve, reject) => {

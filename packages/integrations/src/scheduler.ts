@@ -18,15 +18,18 @@ export interface SchedulerOptions {
   readonly concurrency?: number;
   /** Milliseconds between looks when nothing nudges. Default 1000. */
   readonly pollMs?: number;
+  /** While true nothing is claimed, and runs under way stop at their next commit without blame. Looked at every poll. */
+  readonly resting?: () => boolean;
 }
 
 const CHORES_MS = 60_000;
 
 /** Claims due connections and runs them, until stopped. Any number of processes may do so over one database. */
 export function startScheduler(runtime: Runtime, options: SchedulerOptions = {}): Scheduler {
-  const { concurrency = 8, pollMs = 1000 } = options;
+  const { concurrency = 8, pollMs = 1000, resting = () => false } = options;
   const throttle = createThrottle(() => runtime.now().getTime());
   const shutdown = new AbortController();
+  let rest = new AbortController();
   const running = new Set<Promise<void>>();
   const claiming = <T>(work: (tx: Queryable) => Promise<T>): Promise<T> =>
     acrossOrganizations(runtime.database, "scheduler", work);
@@ -34,7 +37,7 @@ export function startScheduler(runtime: Runtime, options: SchedulerOptions = {})
   let nudged = false;
 
   const start = (lease: Lease): void => {
-    const one = syncRun(runtime, throttle, lease, shutdown.signal)
+    const one = syncRun(runtime, throttle, lease, AbortSignal.any([shutdown.signal, rest.signal]))
       .then(
         () => {},
         // The database is away: nothing could be recorded. The lease runs out, and the connection is due again.
@@ -56,7 +59,9 @@ export function startScheduler(runtime: Runtime, options: SchedulerOptions = {})
       nudged = false;
       let claimed = 0;
       try {
-        const free = concurrency - running.size;
+        if (resting()) rest.abort(new Error("the intake rests"));
+        else if (rest.signal.aborted) rest = new AbortController();
+        const free = rest.signal.aborted ? 0 : concurrency - running.size;
         const leases = free > 0 ? await claiming((tx) => claimDue(tx, free)) : [];
         claimed = leases.length;
         for (const lease of leases) start(lease);

@@ -19,6 +19,19 @@ export {
   type DeadLetters,
   trimDeadLetters,
 } from "./dead-letters.ts";
+export { startDeadLetterIntake } from "./dead-letter-intake.ts";
+export { openSideRoad } from "./jetstream-side.ts";
+export { type ReplayRunnerOptions, startReplayRunner } from "./replay-runner.ts";
+export { type SideRoad, SideRoadAway } from "./side-road.ts";
+export {
+  type Backlog,
+  BACKLOG_BYTES_MAX,
+  type BacklogState,
+  type BacklogWatch,
+  type BacklogWatchOptions,
+  ledgerBacklog,
+  watchBacklog,
+} from "./backlog.ts";
 export {
   countConnectionEvents,
   deleteConnectionEvents,
@@ -30,10 +43,18 @@ export {
   type LedgerStep,
 } from "./ledger.ts";
 export { eraseEvents } from "./erase-events.ts";
+export { eraseMessages, type EraseMessagesOptions } from "./erase-messages.ts";
 export { migrations } from "./migrations.ts";
 export { dropExpiredPartitions, ensurePartitions, type RetentionOptions } from "./partitions.ts";
 export { createHandOff, type HandOff, type Wake } from "./hand-off.ts";
 export { SettlementRefused } from "./positions.ts";
+export {
+  createEventTail,
+  type EventTail,
+  TAIL_CONNECTIONS_MAX,
+  type TailedEvent,
+  type TailOptions,
+} from "./event-tail.ts";
 export {
   createEventReader,
   type EventPage,
@@ -63,6 +84,14 @@ export {
   type SubscribeOptions,
   WINDOW_MAX,
 } from "./stream.ts";
+export {
+  natsConfig,
+  type NatsOrganization,
+  natsPermissions,
+  type NatsPermissions,
+  passwordVariable,
+  RELAY_PERMISSIONS,
+} from "./nats-permissions.ts";
 export { type ParkedConnection, parkedConnections, unparkConnection } from "./relay-parked.ts";
 export {
   applyStreams,

@@ -1,4 +1,5 @@
-import { resolve } from "node:path";
+import { join, resolve } from "node:path";
+import { BACKLOG_BYTES_MAX } from "@tributary/pipeline";
 import { z } from "zod";
 
 /** Something about the environment that the operator has to change. Ends the process with code 3. */
@@ -57,6 +58,9 @@ const isPermission = (name: string): name is (typeof PERMISSIONS)[number] => PER
 const Environment = z.object({
   DATABASE_URL: z.string().startsWith("postgres").optional(),
   NATS_URL: z.string().startsWith("nats").or(z.string().startsWith("tls")).optional(),
+  NATS_MONITOR_URL: z.url({ protocol: /^https?$/ }).optional(),
+  TRIBUTARY_BACKLOG_BYTES: z.coerce.number().int().min(1_048_576).default(BACKLOG_BYTES_MAX),
+  TRIBUTARY_REPLAY_EVENTS_PER_SECOND: z.coerce.number().int().min(1).max(100_000).default(1_000),
   TRIBUTARY_DATA_DIR: z.string().min(1).default(".data"),
   TRIBUTARY_HOST: z.string().min(1).default("127.0.0.1"),
   TRIBUTARY_PORT: port.default(4600),
@@ -67,6 +71,8 @@ const Environment = z.object({
     .pipe(z.array(z.enum(ROLES)).min(1))
     .default([...ROLES]),
   TRIBUTARY_VAULT_KEYS: z.string().min(1).optional(),
+  TRIBUTARY_VAULT_KEYS_FILE: z.string().min(1).optional(),
+  TRIBUTARY_ERASURE_LEDGER: z.string().min(1).optional(),
   TRIBUTARY_SESSION_SECRET: z.string().min(32).optional(),
   TRIBUTARY_SERVICE_KEYS: serviceKeys.default([]),
   TRIBUTARY_ORGANIZATION: z
@@ -109,12 +115,22 @@ export interface Config {
   readonly databaseUrl: string | undefined;
   /** Undefined: the ledger alone is the stream. */
   readonly natsUrl: string | undefined;
+  /** nats-server's monitoring, which tells what a client is not told. */
+  readonly natsMonitorUrl: string | undefined;
+  /** What may wait for the broker, on disk, before intake rests. */
+  readonly backlogBytes: number;
+  /** How fast a replay goes that does not say. */
+  readonly replayEventsPerSecond: number;
   readonly dataDir: string;
   readonly host: string;
   readonly port: number;
   readonly publicOrigin: string;
   readonly roles: ReadonlySet<Role>;
+  /** The key ring as JSON, or where its file is. Both undefined: a file of the data folder. */
   readonly vaultKeys: string | undefined;
+  readonly vaultKeysFile: string | undefined;
+  /** The erasure ledger's copy outside the database. */
+  readonly erasureLedger: string;
   readonly sessionSecret: string | undefined;
   readonly serviceKeys: z.output<typeof serviceKeys>;
   readonly organizationId: string;
@@ -150,19 +166,29 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, in
     );
   if (sandbox && !isLoopback(settings.TRIBUTARY_HOST))
     throw new ConfigError("with simulated providers the hub listens on loopback only; set TRIBUTARY_HOST to 127.0.0.1");
-  if (!embedded && settings.TRIBUTARY_VAULT_KEYS === undefined && !sandbox)
+  const [keys, keysFile] = [settings.TRIBUTARY_VAULT_KEYS, settings.TRIBUTARY_VAULT_KEYS_FILE];
+  if (!embedded && keys === undefined && keysFile === undefined && !sandbox)
     throw new ConfigError(
-      "TRIBUTARY_VAULT_KEYS is missing; outside embedded mode the vault's keys come from the environment",
+      "TRIBUTARY_VAULT_KEYS_FILE or TRIBUTARY_VAULT_KEYS is missing; outside embedded mode the vault's keys are yours to keep",
+    );
+  if (keys !== undefined && keysFile !== undefined)
+    throw new ConfigError(
+      "TRIBUTARY_VAULT_KEYS and TRIBUTARY_VAULT_KEYS_FILE are both set; one of them is the key ring",
     );
   return {
     databaseUrl: settings.DATABASE_URL,
     natsUrl: settings.NATS_URL,
+    natsMonitorUrl: settings.NATS_MONITOR_URL,
+    backlogBytes: settings.TRIBUTARY_BACKLOG_BYTES,
+    replayEventsPerSecond: settings.TRIBUTARY_REPLAY_EVENTS_PER_SECOND,
     dataDir: resolve(settings.TRIBUTARY_DATA_DIR),
     host: settings.TRIBUTARY_HOST,
     port: settings.TRIBUTARY_PORT,
     publicOrigin,
     roles: new Set(settings.TRIBUTARY_ROLES),
     vaultKeys: settings.TRIBUTARY_VAULT_KEYS,
+    vaultKeysFile: settings.TRIBUTARY_VAULT_KEYS_FILE && resolve(settings.TRIBUTARY_VAULT_KEYS_FILE),
+    erasureLedger: resolve(settings.TRIBUTARY_ERASURE_LEDGER ?? join(settings.TRIBUTARY_DATA_DIR, "erasures.jsonl")),
     sessionSecret: settings.TRIBUTARY_SESSION_SECRET,
     serviceKeys: settings.TRIBUTARY_SERVICE_KEYS,
     organizationId: settings.TRIBUTARY_ORGANIZATION,
@@ -173,6 +199,25 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, in
     logLevel: settings.LOG_LEVEL ?? (embedded ? "warn" : "info"),
   };
 }
+
+/** Where the vault's keys are. */
+export const keySourceOf = (
+  config: Pick<Config, "vaultKeys" | "vaultKeysFile" | "dataDir">,
+): { readonly value: string } | { readonly file: string } =>
+  config.vaultKeys === undefined
+    ? { file: config.vaultKeysFile ?? join(config.dataDir, "vault-keys.json") }
+    : { value: config.vaultKeys };
+
+/**
+ * Takes everything secret out of an environment that has been read, so that no child process inherits it and no report
+ * of a crash shows it.
+ */
+export function forgetSecrets(env: Record<string, string | undefined>): void {
+  for (const name of Object.keys(env)) if (SECRET_SETTING.test(name)) delete env[name];
+}
+
+/** A database's address holds a password; a file's name is no secret. */
+const SECRET_SETTING = /^(DATABASE_URL|NATS_URL|TRIBUTARY_(VAULT_KEYS|SERVICE_KEYS|.+_SECRET))$/;
 
 const isLoopback = (host: string): boolean => host === "localhost" || host === "::1" || host.startsWith("127.");
 

@@ -20,6 +20,7 @@ import {
 } from "@tributary/integrations";
 import {
   append,
+  type BacklogWatch,
   createEventStream,
   createEventTail,
   createHandOff,
@@ -27,6 +28,7 @@ import {
   migrations as pipelineTables,
   type Relay,
   startRelay,
+  watchBacklog,
   trimDeadLetters,
   trimReplays,
 } from "@tributary/pipeline";
@@ -141,17 +143,24 @@ async function compose(
 
   if (config.natsUrl !== undefined && config.roles.has("relay")) {
     onStart("Connecting to NATS");
-    const relay = startRelay({ database, handOff, servers: config.natsUrl, log });
+    const monitor = config.natsMonitorUrl === undefined ? {} : { monitorUrl: config.natsMonitorUrl };
+    const relay = startRelay({ database, handOff, servers: config.natsUrl, log, ...monitor });
     opened.push(() => relay.stop());
     await untilStream(relay, log);
   }
-  const scheduler = config.roles.has("scheduler") ? startScheduler(runtime) : undefined;
+  // Without a broker nothing waits for one: then the retention alone bounds the ledger.
+  const backlog =
+    config.natsUrl === undefined ? undefined : watchBacklog({ database, bytesMax: config.backlogBytes, log });
+  if (backlog !== undefined) opened.push(() => backlog.stop());
+  await backlog?.look();
+  const resting = (): boolean => backlog?.state().full === true;
+  const scheduler = config.roles.has("scheduler") ? startScheduler(runtime, { resting }) : undefined;
   if (scheduler !== undefined) opened.push(() => scheduler.stop());
 
   const localKey = ownSecret(folder.file("subscriber.key"));
   if (auth !== undefined) {
     const nudge = (): void => scheduler?.nudge();
-    const app = routes({ config, runtime, auth, nudge, stream, tail, events, localKey, database });
+    const app = routes({ config, runtime, auth, nudge, stream, tail, events, localKey, database, backlog });
     const listener = await serve(app.fetch, { host: config.host, port: config.port, setting: "TRIBUTARY_PORT" });
     opened.push(() => listener.close());
   }
@@ -232,10 +241,12 @@ interface RouteParts {
   readonly events: EventServices;
   readonly localKey: string;
   readonly database: Database;
+  readonly backlog: BacklogWatch | undefined;
 }
 
 /** Who answers which path: health, sign-in, RPC, the API, and the pages for the rest. */
-function routes({ config, runtime, auth, nudge, stream, tail, events, localKey, database }: RouteParts): Hono {
+function routes(parts: RouteParts): Hono {
+  const { config, runtime, auth, nudge, stream, tail, events, localKey, database, backlog } = parts;
   const serviceKeys = createServiceKeys([
     ...config.serviceKeys,
     { name: "local", organizationId: config.organizationId, key: localKey },
@@ -252,7 +263,7 @@ function routes({ config, runtime, auth, nudge, stream, tail, events, localKey, 
   const api = createApi({
     runtime,
     connections,
-    ingress: createIngress(runtime),
+    ingress: createIngress(runtime, { resting: () => backlog?.state().full === true }),
     tail,
     guard,
     people: openPeople(config, database),
@@ -261,7 +272,7 @@ function routes({ config, runtime, auth, nudge, stream, tail, events, localKey, 
     nudge,
   });
   const app = new Hono();
-  app.route("/", healthRoutes(database));
+  app.route("/", healthRoutes(database, backlog?.state));
   app.all("/auth/*", (c) => auth.handler(c.req.raw));
   app.all("/api/*", (c) => api.fetch(c.req.raw));
   app.all("/webhooks/*", (c) => api.fetch(c.req.raw));

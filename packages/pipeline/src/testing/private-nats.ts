@@ -11,10 +11,14 @@ export interface PrivateNats {
   /** `nats://127.0.0.1:<port>` */
   readonly url: string;
   readonly port: number;
+  /** The folder of its store. */
+  readonly store: string;
   /** SIGKILL. */
   kill(): Promise<void>;
   /** Starts again on the same port and store. */
   restart(): Promise<void>;
+  /** SIGHUP, after other lines took the place of `config`. */
+  reload(lines: string): Promise<void>;
   /** Copies the store aside; only while the server is down. */
   saveStore(): void;
   /** Puts the saved store back, as a power cut that lost writes would; only while the server is down. */
@@ -22,19 +26,28 @@ export interface PrivateNats {
   stop(): Promise<void>;
 }
 
+export interface PrivateNatsOptions {
+  readonly maxPayloadBytes?: number;
+  /** Lines of nats-server's configuration besides. */
+  readonly config?: string;
+  /** What the configuration's variables stand for. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
 /** @throws Error that says how to install nats-server when there is none. */
-export async function startPrivateNats(options: { readonly maxPayloadBytes?: number } = {}): Promise<PrivateNats> {
+export async function startPrivateNats(options: PrivateNatsOptions = {}): Promise<PrivateNats> {
   const program = natsServer();
   const folder = mkdtempSync(join(tmpdir(), "tributary-nats-"));
   const port = await freePort();
   const config = join(folder, "nats.conf");
   const [store, saved] = [join(folder, "store"), join(folder, "saved")];
   const payload = options.maxPayloadBytes === undefined ? "" : `max_payload: ${options.maxPayloadBytes}\n`;
-  writeFileSync(config, `listen: 127.0.0.1:${port}\n${payload}jetstream { store_dir: ${JSON.stringify(store)} }\n`);
+  const jetstream = `jetstream { store_dir: ${JSON.stringify(store)} }\n`;
+  writeFileSync(config, `listen: 127.0.0.1:${port}\n${payload}${jetstream}${options.config ?? ""}`);
   let child: ChildProcess | undefined;
 
   async function start(): Promise<void> {
-    const server = spawn(program, ["-c", config], { stdio: "ignore" });
+    const server = spawn(program, ["-c", config], { stdio: "ignore", env: { ...process.env, ...options.env } });
     child = server;
     for (let attempt = 0; attempt < 400; attempt++) {
       if (server.exitCode !== null) throw new Error(`nats-server ended with ${server.exitCode}`);
@@ -56,8 +69,14 @@ export async function startPrivateNats(options: { readonly maxPayloadBytes?: num
   return {
     url: `nats://127.0.0.1:${port}`,
     port,
+    store,
     kill: () => end("SIGKILL"),
     restart: start,
+    reload: async (lines) => {
+      writeFileSync(config, `listen: 127.0.0.1:${port}\n${payload}${jetstream}${lines}`);
+      child?.kill("SIGHUP");
+      await sleep(100);
+    },
     saveStore: () => {
       rmSync(saved, { recursive: true, force: true });
       cpSync(store, saved, { recursive: true });

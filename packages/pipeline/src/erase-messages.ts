@@ -1,0 +1,132 @@
+import { jetstream, JetStreamApiError, type JetStreamManager, jetstreamManager, type JsMsg } from "@nats-io/jetstream";
+import type { NatsConnection } from "@nats-io/transport-node";
+import { DEAD_LETTER_STREAM, EVENT_STREAM, HEADER, REPLAY_STREAM, replaySubjectFilter } from "@tributary/contracts";
+import { connectNats } from "./nats-connection.ts";
+import type { RelayLog } from "./relay.ts";
+
+export interface EraseMessagesOptions {
+  /** `nats://[user:password@]host:port`, one or several of one cluster. */
+  readonly servers: string | readonly string[];
+  readonly organizationId: string;
+  /** Whose messages go; UUIDs. */
+  readonly connectionIds: readonly string[];
+  readonly log?: Pick<RelayLog, "info">;
+}
+
+/** Deletions that wait for their answer at a time. */
+const DELETING_MAX = 64;
+const AWAY_MS_MAX = 10_000;
+
+/**
+ * Finds the messages of connections in the streams of events, replays and dead letters, by their headers, and overwrites
+ * them with random bytes before they are taken out: what the broker calls a secure delete. A purge would only unlink
+ * them. Reads headers alone, so memory does not grow with the streams. Erase from the ledger first, or the relay may
+ * publish behind it; what comes in while it works is looked at as well.
+ * @returns how many messages were erased. Erasing again erases nothing.
+ * @throws Error when the broker does not answer: then it has to be called again.
+ */
+export async function eraseMessages(options: EraseMessagesOptions): Promise<number> {
+  const { organizationId, log } = options;
+  const wanted = new Set(options.connectionIds);
+  if (wanted.size === 0) return 0;
+  const nc = await connectNats({ servers: options.servers, name: "tributary-erase" });
+  try {
+    let erased = 0;
+    // nats-server before 2.10 knows one filter a consumer.
+    for (const [stream, filter] of [
+      [EVENT_STREAM, `evt.v1.${organizationId}.>`],
+      [EVENT_STREAM, `sys.v1.${organizationId}.>`],
+      [REPLAY_STREAM, replaySubjectFilter(organizationId)],
+      [DEAD_LETTER_STREAM, `dlq.v1.*.${organizationId}`],
+    ] as const) {
+      const found = await eraseFrom(nc, stream, filter, wanted);
+      erased += found;
+      log?.info({ stream, filter, erased: found }, "messages were erased");
+    }
+    return erased;
+  } finally {
+    await nc.close();
+  }
+}
+
+async function eraseFrom(
+  nc: NatsConnection,
+  stream: string,
+  filter: string,
+  wanted: ReadonlySet<string>,
+): Promise<number> {
+  const jsm = await jetstreamManager(nc, { checkAPI: false, timeout: AWAY_MS_MAX });
+  let erased = 0;
+  const deleting = new Set<Promise<void>>();
+  for await (const message of messagesOf(nc, jsm, stream, filter)) {
+    if (!wanted.has(message.headers?.get(HEADER.connection) ?? "")) continue;
+    const one = erase(jsm, stream, message.seq)
+      .then((done) => void (erased += done ? 1 : 0))
+      .finally(() => deleting.delete(one));
+    deleting.add(one);
+    if (deleting.size >= DELETING_MAX) await Promise.race(deleting);
+  }
+  await Promise.all(deleting);
+  return erased;
+}
+
+/** Headers of every message of a filter, to the end of the stream as it is when that is reached. */
+async function* messagesOf(
+  nc: NatsConnection,
+  jsm: JetStreamManager,
+  stream: string,
+  filter: string,
+): AsyncGenerator<JsMsg> {
+  if (!(await exists(jsm, stream))) return;
+  const consumer = await jetstream(nc).consumers.get(stream, { filter_subjects: filter, headers_only: true });
+  if ((await consumer.info()).num_pending === 0) return;
+  const messages = await consumer.consume({
+    max_messages: 1_000,
+    idle_heartbeat: 1_000,
+    abort_on_missing_resource: true,
+  });
+  const late = setTimeoutOf(() => messages.stop(new Error("the broker stopped answering")));
+  try {
+    for await (const message of messages) {
+      late.again();
+      yield message;
+      if (message.info.pending === 0) return;
+    }
+    throw new Error("the broker stopped answering");
+  } finally {
+    late.stop();
+    await messages.close();
+  }
+}
+
+function setTimeoutOf(then: () => void) {
+  let timer = setTimeout(then, AWAY_MS_MAX);
+  return {
+    again: (): void => void timer.refresh(),
+    stop: (): void => clearTimeout(timer),
+  };
+}
+
+async function exists(jsm: JetStreamManager, stream: string): Promise<boolean> {
+  try {
+    await jsm.streams.info(stream);
+    return true;
+  } catch (error) {
+    if (error instanceof JetStreamApiError && error.code === STREAM_NOT_FOUND) return false;
+    throw error;
+  }
+}
+
+const STREAM_NOT_FOUND = 10059;
+const MESSAGE_NOT_FOUND = 10057;
+const NO_MESSAGE_FOUND = 10037;
+
+/** Somebody else may have erased it meanwhile. */
+async function erase(jsm: JetStreamManager, stream: string, streamSequence: number): Promise<boolean> {
+  try {
+    return await jsm.streams.deleteMessage(stream, streamSequence, true);
+  } catch (error) {
+    if (error instanceof JetStreamApiError && [MESSAGE_NOT_FOUND, NO_MESSAGE_FOUND].includes(error.code)) return false;
+    throw error;
+  }
+}
