@@ -1,75 +1,63 @@
 import { create } from "@bufbuild/protobuf";
-import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { Code, ConnectError, type ConnectRouter, createConnectRouter, type HandlerContext } from "@connectrpc/connect";
-import { universalServerRequestFromFetch, universalServerResponseToFetch } from "@connectrpc/connect/protocol";
-import type { ServiceIdentity, ServiceKeys } from "@tributary/auth";
+import { type Timestamp, timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
+import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
 import {
+  type CatalogueField,
   EventService,
+  type EventType,
+  EventTypeSchema,
+  eventCatalogue,
   eventTypes,
   Outcome,
+  ReplayState,
+  type ReplayStatus,
+  ReplayStatusSchema,
+  Road,
+  type StoredEvent,
+  StoredEventSchema,
   type SubscribeResponse,
   SubscribeResponseSchema,
 } from "@tributary/contracts";
 import {
-  ConsumerTaken,
-  type EventStream,
+  PAGE_EVENTS_MAX,
+  type ReadEvent,
+  ReplayRefused,
+  type ReplayView,
   SettlementRefused,
   type StreamedEvent,
   WINDOW_MAX,
 } from "@tributary/pipeline";
-import { Hono } from "hono";
-
-export interface EventServiceOptions {
-  readonly stream: EventStream;
-  readonly serviceKeys: ServiceKeys;
-}
+import { setTimeout as sleep } from "node:timers/promises";
+import { payloadJson } from "./event-payload.ts";
+import { demand, identityOf, invalid, notThere, refused } from "./rpc-context.ts";
+import type { RpcOptions } from "./rpc-options.ts";
+import { untilExpiry } from "./until-expiry.ts";
 
 const WINDOW_DEFAULT = 256;
+const PAGE_DEFAULT = 50;
+const RATE_MAX = 100_000;
+const CONNECTIONS_MAX = 100;
+const WATCH_EVERY_MS = 1_000;
 
-/** The Connect services, on the same port as everything else: `/tributary.api.v1.EventService/…`. */
-export function createRpc(options: EventServiceOptions): Hono {
-  const app = new Hono();
-  const router = createConnectRouter({ connect: true, grpc: false, grpcWeb: true });
-  eventService(router, options);
-  for (const handler of router.handlers)
-    app.all(handler.requestPath, async (c) =>
-      universalServerResponseToFetch(await handler(universalServerRequestFromFetch(c.req.raw, {}))),
-    );
-  return app;
-}
-
-function eventService(router: ConnectRouter, { stream, serviceKeys }: EventServiceOptions): void {
-  const whoAsks = (context: HandlerContext): ServiceIdentity => {
-    const identity = serviceKeys.authenticate(context.requestHeader.get("authorization"));
-    if (identity === undefined)
-      throw new ConnectError("missing_authorization: send a service key as a bearer token", Code.Unauthenticated);
-    return identity;
-  };
+/** Events: to subscribe to, to look at, to have again. */
+export function eventService(router: ConnectRouter, { stream, reader, replays, runtime }: RpcOptions): void {
   router.service(EventService, {
     async *subscribe(request, context) {
-      const { organizationId } = whoAsks(context);
+      const identity = identityOf(context);
       const consumer = consumerName(request.consumer);
       const window = request.window === 0 ? WINDOW_DEFAULT : request.window;
-      if (window > WINDOW_MAX)
-        throw new ConnectError(`validation_failed: window is at most ${WINDOW_MAX}`, Code.InvalidArgument);
-      const unknown = request.types.find((type) => !eventTypes.has(type));
-      if (unknown !== undefined)
-        throw new ConnectError("validation_failed: types holds a name that is no event type", Code.InvalidArgument);
+      if (window > WINDOW_MAX) throw invalid(`window is at most ${WINDOW_MAX}`);
+      const { signal, expired, done } = untilExpiry(identity, context.signal, runtime.now);
       try {
-        for await (const event of stream.subscribe({
-          organizationId,
-          consumer,
-          types: request.types,
-          window,
-          signal: context.signal,
-        }))
-          yield responseOf(event);
-      } catch (error) {
-        throw error instanceof ConsumerTaken ? new ConnectError(error.message, Code.Aborted) : error;
+        const wish = { organizationId: identity.organizationId, consumer, types: knownTypes(request.types), window };
+        for await (const event of stream.subscribe({ ...wish, signal })) yield responseOf(event);
+        if (expired()) throw refused("invalid_token", "the proof of who asks has expired");
+      } finally {
+        done();
       }
     },
     async ack(request, context) {
-      const { organizationId } = whoAsks(context);
+      const { organizationId } = identityOf(context);
       const dead = request.outcome === Outcome.DEAD_LETTER;
       await stream
         .settle({
@@ -78,6 +66,8 @@ function eventService(router: ConnectRouter, { stream, serviceKeys }: EventServi
           connectionId: request.connectionId,
           sequence: request.sequence,
           outcome: dead ? "dead_letter" : "handled",
+          replayId: request.replayId,
+          redrive: request.redrive,
           ...(dead ? { reason: request.reason } : {}),
         })
         .catch((error: unknown) => {
@@ -85,13 +75,124 @@ function eventService(router: ConnectRouter, { stream, serviceKeys }: EventServi
         });
       return {};
     },
+    async get(request, context) {
+      const { organizationId } = identityOf(context);
+      if (request.personalData) demand(context, "integrations.manage");
+      const event = await reader.get(organizationId, request.id);
+      if (event === undefined) throw notThere();
+      return { event: storedEvent(event, request.personalData) };
+    },
+    async list(request, context) {
+      const { organizationId } = identityOf(context);
+      if (request.personalData) demand(context, "integrations.manage");
+      const page = await reader.list({
+        organizationId,
+        types: knownTypes(request.types),
+        limit: pageSize(request.pageSize),
+        ...(request.from === undefined ? {} : { fromMs: instant(request.from) }),
+        ...(request.until === undefined ? {} : { untilMs: instant(request.until) }),
+        ...(request.connectionId === "" ? {} : { connectionId: uuid(request.connectionId, "connection_id") }),
+        ...(request.pageToken === "" ? {} : { after: request.pageToken }),
+      });
+      const events = page.events.map((event) => storedEvent(event, request.personalData));
+      return { events, nextPageToken: page.next ?? "" };
+    },
+    catalogue(request) {
+      const types = catalogue.filter(({ type }) => request.type === "" || type === request.type);
+      if (types.length === 0) throw notThere();
+      return { types };
+    },
+    async replay(request, context) {
+      const { organizationId, name } = identityOf(context);
+      const { eventsPerSecond, connectionIds, idempotencyKey } = request;
+      if (eventsPerSecond > RATE_MAX) throw invalid(`events_per_second is at most ${RATE_MAX}`);
+      if (connectionIds.length > CONNECTIONS_MAX) throw invalid(`connection_ids are at most ${CONNECTIONS_MAX}`);
+      if (!/^[a-z0-9-]{0,64}$/.test(idempotencyKey))
+        throw invalid("idempotency_key is at most 64 of a-z, 0-9 and hyphen");
+      const { from, until } = request;
+      if (from !== undefined && until !== undefined && instant(from) >= instant(until))
+        throw invalid("from must be before until");
+      const replay = await replays
+        .start({
+          organizationId,
+          createdBy: name,
+          types: knownTypes(request.types),
+          connectionIds: connectionIds.map((id) => uuid(id, "connection_ids")),
+          ...(request.consumer === "" ? {} : { consumer: consumerName(request.consumer) }),
+          ...(from === undefined ? {} : { fromMs: instant(from) }),
+          ...(until === undefined ? {} : { untilMs: instant(until) }),
+          ...(eventsPerSecond === 0 ? {} : { eventsPerSecond }),
+          ...(idempotencyKey === "" ? {} : { idempotencyKey }),
+        })
+        .catch((error: unknown) => {
+          throw error instanceof ReplayRefused && error.code === "unknown_consumer" ? notThere() : error;
+        });
+      return { replay: replayStatus(replay) };
+    },
+    async getReplay({ id }, context) {
+      const replay = await replays.get(identityOf(context).organizationId, id);
+      if (replay === undefined) throw notThere();
+      return { replay: replayStatus(replay) };
+    },
+    async *watchReplay({ id }, context) {
+      const identity = identityOf(context);
+      const { signal, expired, done } = untilExpiry(identity, context.signal, runtime.now);
+      try {
+        while (!signal.aborted) {
+          const replay = await replays.get(identity.organizationId, id);
+          if (replay === undefined) throw notThere();
+          yield { replay: replayStatus(replay) };
+          if (replay.state !== "running") return;
+          await sleep(WATCH_EVERY_MS, undefined, { signal }).catch(() => {});
+        }
+        if (expired()) throw refused("invalid_token", "the proof of who asks has expired");
+      } finally {
+        done();
+      }
+    },
+    async listReplays(request, context) {
+      const page = await replays.list(identityOf(context).organizationId, {
+        limit: pageSize(request.pageSize),
+        ...(request.pageToken === "" ? {} : { after: request.pageToken }),
+      });
+      return { replays: page.replays.map(replayStatus), nextPageToken: page.next ?? "" };
+    },
+    async cancelReplay({ id }, context) {
+      const replay = await replays.cancel(identityOf(context).organizationId, id);
+      if (replay === undefined) throw notThere();
+      return { replay: replayStatus(replay) };
+    },
   });
 }
 
-function consumerName(name: string): string {
-  if (!/^[a-z0-9][a-z0-9-]{0,63}$/.test(name))
-    throw new ConnectError("validation_failed: consumer must be 1 to 64 of a-z, 0-9 and -", Code.InvalidArgument);
+/** @throws ConnectError validation_failed. */
+export function consumerName(name: string): string {
+  if (!/^[a-z0-9][a-z0-9-]{0,63}$/.test(name)) throw invalid("consumer must be 1 to 64 of a-z, 0-9 and -");
   return name;
+}
+
+/** @throws ConnectError validation_failed. */
+export function knownTypes(types: readonly string[]): readonly string[] {
+  if (types.some((type) => !eventTypes.has(type))) throw invalid("types holds a name that is no event type");
+  return types;
+}
+
+/** @throws ConnectError validation_failed. */
+export function pageSize(asked: number): number {
+  if (asked > PAGE_EVENTS_MAX) throw invalid(`page_size is at most ${PAGE_EVENTS_MAX}`);
+  return asked === 0 ? PAGE_DEFAULT : asked;
+}
+
+/** Years 1 to 9999, as protobuf has them; bytes can say more. */
+function instant(timestamp: Timestamp): number {
+  const ms = timestampMs(timestamp);
+  if (!(ms >= -62_135_596_800_000 && ms <= 253_402_300_799_999)) throw invalid("a time is of the years 1 to 9999");
+  return ms;
+}
+
+function uuid(id: string, field: string): string {
+  if (!/^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/.test(id)) throw invalid(`${field} must be a UUID`);
+  return id;
 }
 
 const responseOf = (event: StreamedEvent): SubscribeResponse =>
@@ -109,4 +210,72 @@ const responseOf = (event: StreamedEvent): SubscribeResponse =>
     backfill: event.backfill,
     traceparent: event.traceparent,
     attempt: event.attempt,
+    replayId: event.replayId,
+    redrive: event.redrive,
   });
+
+function storedEvent(event: ReadEvent, personalData: boolean): StoredEvent {
+  const { id, type, connectionId, connector, sequence, objectKey, subject, backfill, traceparent } = event;
+  const shared = { id, type, connectionId, connector, sequence, objectKey, subject, backfill, traceparent };
+  const payload = payloadJson(type, event.payload, personalData);
+  return create(StoredEventSchema, {
+    ...shared,
+    time: timestampFromMs(event.timeMs),
+    committedAt: timestampFromMs(event.committedAtMs),
+    ...(payload === undefined ? {} : { payload }),
+    ...(personalData ? { data: event.payload } : {}),
+  });
+}
+
+const STATES = {
+  running: ReplayState.RUNNING,
+  done: ReplayState.DONE,
+  cancelled: ReplayState.CANCELLED,
+  failed: ReplayState.FAILED,
+} as const satisfies Record<ReplayView["state"], ReplayState>;
+
+const replayStatus = (replay: ReplayView): ReplayStatus =>
+  create(ReplayStatusSchema, {
+    id: replay.id,
+    state: STATES[replay.state],
+    consumer: replay.consumer ?? "",
+    until: timestampFromMs(replay.untilMs),
+    types: [...replay.types],
+    connectionIds: [...replay.connectionIds],
+    eventsPerSecond: replay.eventsPerSecond,
+    total: BigInt(replay.total ?? 0),
+    done: BigInt(replay.done),
+    targets: replay.targets.map(({ consumer, road, done, ended }) => ({
+      consumer,
+      road: road === "http" ? Road.HTTP : Road.NATS,
+      done: BigInt(done),
+      ended,
+    })),
+    createdAt: timestampFromMs(replay.createdAtMs),
+    reason: replay.reason,
+    ...(replay.fromMs === undefined ? {} : { from: timestampFromMs(replay.fromMs) }),
+    ...(replay.endedAtMs === undefined ? {} : { endedAt: timestampFromMs(replay.endedAtMs) }),
+  });
+
+/** Fields of messages inside an event stand in the list by their path. */
+const catalogue: readonly EventType[] = eventCatalogue.events.map(({ type, meaning, subject, fields, example }) =>
+  create(EventTypeSchema, {
+    type,
+    meaning,
+    subject: subject.replace("{organization}", "<organization>").replace("{connector}", "<connector>"),
+    fields: fieldsOf(fields, "", 4),
+    example,
+  }),
+);
+
+function fieldsOf(fields: readonly CatalogueField[], prefix: string, depth: number): { [key: string]: unknown }[] {
+  return fields.flatMap((field) => {
+    const path = `${prefix}${field.jsonName}${field.repeated ? "[]" : ""}`;
+    const inside = eventCatalogue.types.find(({ type, kind }) => type === field.type && kind === "message");
+    const { type, meaning, personalData } = field;
+    return [
+      { path, type, meaning, personalData },
+      ...(inside === undefined || depth === 0 ? [] : fieldsOf(inside.fields, `${path}.`, depth - 1)),
+    ];
+  });
+}

@@ -49,6 +49,8 @@ export interface ConsumerStream {
   settleAgain(replayId: string, redrive: number, connectionId: string, sequence: bigint): Promise<void> | undefined;
   /** Looks what is to be sent again. */
   poke(): void;
+  /** Whether replays are under way here. */
+  readonly replaying: boolean;
   readonly outstanding: number;
 }
 
@@ -102,7 +104,7 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
   }
 
   function sendAgain(): AgainEvent | undefined {
-    if (outstanding >= window || again.size >= reserve || (window === 1 && turn === "live")) return undefined;
+    if (outstanding >= window || again.size >= reserve || liveFirst()) return undefined;
     const event = feed.next();
     if (event === undefined) return undefined;
     again.add(againKey(event.replayId, event.redrive, event.connectionId, event.sequence));
@@ -110,6 +112,8 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
     turn = "live";
     return event;
   }
+
+  const liveFirst = (): boolean => window === 1 && turn === "live" && (ready.size > 0 || walk !== undefined);
 
   /** How much of the window live events may fill now. */
   function liveMax(): number {
@@ -249,6 +253,9 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
       return redrive > 0 ? undefined : feed.settle(replayId, connectionId, sequence);
     },
     poke: () => feed.poke(),
+    get replaying() {
+      return feed.replaying;
+    },
     get outstanding() {
       return outstanding;
     },

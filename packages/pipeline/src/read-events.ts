@@ -42,9 +42,9 @@ export const PAGE_EVENTS_MAX = 200;
 
 /** The token is none that this list gave out. */
 export class PageTokenInvalid extends Error {
-  readonly code = "page_token_invalid";
+  readonly code = "validation_failed";
   constructor() {
-    super("page_token_invalid: the page token is not one of this list's");
+    super("validation_failed: the page token is not one of this list's");
   }
 }
 

@@ -21,6 +21,8 @@ export interface ReplayFeed {
   /** Whether {@link ReplayFeed.next} has one now. */
   readonly pending: boolean;
   next(): AgainEvent | undefined;
+  /** Whether it reads a replay: then somebody has to poke it now and then, to hear that the replay is over. */
+  readonly replaying: boolean;
   /** Looks what there is to do. */
   poke(): void;
   /** @returns a promise of its durability, or undefined when the event is not outstanding here. */
@@ -162,6 +164,9 @@ export function createReplayFeed(options: ReplayFeedOptions): ReplayFeed {
       return letters.length > 0 || due() !== undefined;
     },
     next,
+    get replaying() {
+      return walks.size > 0;
+    },
     poke,
     settle: (replayId, connectionId, sequence) => {
       const walk = walks.get(replayId);

@@ -66,7 +66,7 @@ export interface Replays {
 
 /** Why no replay was started. */
 export class ReplayRefused extends Error {
-  readonly code: "unknown_consumer" | "no_consumers" | "too_many_replays" | "key_conflict";
+  readonly code: "unknown_consumer" | "no_consumers" | "too_many_replays" | "conflict";
   constructor(code: ReplayRefused["code"], message: string) {
     super(`${code}: ${message}`);
     this.code = code;
@@ -175,7 +175,7 @@ async function byKey(tx: Queryable, wish: ReplayWish): Promise<string | undefine
   const params = [wish.organizationId, wish.idempotencyKey];
   const [known] = await run<{ id: string; consumer: string | null }>(tx, BY_KEY, params);
   if (known !== undefined && known.consumer !== (wish.consumer ?? null))
-    throw new ReplayRefused("key_conflict", "the key belongs to another replay");
+    throw new ReplayRefused("conflict", "the key belongs to another replay");
   return known?.id;
 }
 

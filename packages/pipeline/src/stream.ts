@@ -106,6 +106,7 @@ export async function createEventStream(options: EventStreamOptions): Promise<Ev
   }, WATCH_EVERY_MS);
   watch.unref();
   async function pokeThoseWithWork(): Promise<void> {
+    for (const { stream } of served.values()) if (stream.replaying) stream.poke();
     for (const { organization_id: organizationId, consumer } of await acrossOrganizations(
       database,
       "relay",
