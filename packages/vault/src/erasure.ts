@@ -1,6 +1,7 @@
 import { asc } from "drizzle-orm";
 import { channel } from "node:diagnostics_channel";
 import { acrossOrganizations, type Database, type Queryable, run, withOrganization } from "@tributary/db";
+import { appendAudit } from "./audit.ts";
 import { appendErasures, readErasures } from "./erasure-file.ts";
 import type { VaultParts } from "./parts.ts";
 import { erasure as erasureTable } from "./schema.ts";
@@ -49,6 +50,8 @@ export async function eraseFromVault(
       const erasedAt = await clock(tx);
       await tx.insert(erasureTable).values({ id, organizationId, userId: userId ?? null, erasedAt });
       const { keys, credentials } = await destroy(tx, organizationId, userId);
+      const owner = userId === undefined ? {} : { owner: { kind: "user", id: userId } as const };
+      await appendAudit(tx, { organizationId, action: "subject.erase", actor: "vault", ...owner, correlationId: id });
       return { ...announced, erasedAt, keys, credentials };
     },
     "vault",

@@ -1,5 +1,6 @@
 import { and, desc, eq, isNull, lt, sql } from "drizzle-orm";
 import { type Database, type Queryable, run, withOrganization } from "@tributary/db";
+import { appendAudit } from "./audit.ts";
 import { VaultError } from "./errors.ts";
 import { refreshKeyRing } from "./key-check.ts";
 import type { KeyRing } from "./keys.ts";
@@ -105,6 +106,13 @@ export function supersede(
           isNull(subjectKey.supersededAt),
         ),
       );
+    await appendAudit(tx, {
+      organizationId,
+      action: "key.supersede",
+      actor: "vault",
+      owner: subject.owner,
+      detail: newest.keyId,
+    });
   });
 }
 
