@@ -15,6 +15,7 @@ export type VaultErrorCode =
   | "credential_missing"
   | "credential_integrity_error"
   | "audit_unavailable"
+  | "secret_required"
   | "key_missing"
   | "key_invalid"
   | "public_key_untrusted"

@@ -76,8 +76,8 @@ export async function deleteSecrets(tx: Queryable, scope: CredentialScope, actor
   return Number(row?.count ?? 0);
 }
 
-/** Somebody else wrote the credential meanwhile, and the transaction was rolled back. */
-export const isMovedOn = (error: unknown): boolean => sqlState(error) === UNIQUE_VIOLATION;
+/** Somebody else wrote or deleted the credential meanwhile, and the transaction was rolled back. */
+export const isMovedOn = (error: unknown): boolean => [UNIQUE_VIOLATION, NO_DATA_FOUND].includes(String(sqlState(error)));
 
 const NO_DATA_FOUND = "P0002";
 const DATA_CORRUPTED = "XX001";

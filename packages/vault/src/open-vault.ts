@@ -11,6 +11,7 @@ import { acceptGrant, deleteCredential, readGrant, writeGeneration } from "./gra
 import { acceptSubmission, acceptWaiting, openForm } from "./inbox.ts";
 import { loadCheckedKeyRing, refreshKeyRing } from "./key-check.ts";
 import { RETIRE_AFTER_MS } from "./key-keeper.ts";
+import { integrationSecrets, purgeIntegrationSecrets, storeIntegrationSecret } from "./integration-secrets.ts";
 import type { KeySource } from "./keys.ts";
 import { exchangeCode, type OAuthClient } from "./oauth.ts";
 import { createOutbound, type Resolve } from "./outbound.ts";
@@ -123,6 +124,13 @@ function vaultOf(parts: VaultParts): Vault {
       const equal = signature.length === expected.length && timingSafeEqual(signature, expected);
       return equal && key !== undefined;
     },
+    storeIntegrationSecret: async (secret) => {
+      assertOutsideTransaction("the vault");
+      return storeIntegrationSecret(parts, secret);
+    },
+    integrationSecrets: (organizationId, integration) => integrationSecrets(parts, organizationId, integration),
+    purgeIntegrationSecrets: (organizationId, integration, actor) =>
+      purgeIntegrationSecrets(parts, organizationId, integration, actor),
     forget: (scope) => deleteCredential(parts, scope),
     renewDue: async (limit) => {
       assertOutsideTransaction("a provider call");

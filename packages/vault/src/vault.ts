@@ -1,3 +1,4 @@
+import type { IntegrationSecret, IntegrationSecrets } from "./integration-secrets.ts";
 import type { OAuth2Spec, RequestOptions } from "@tributary/sdk";
 import type { Erased, Erasure, ErasureTarget } from "./erasure.ts";
 
@@ -50,6 +51,21 @@ export interface Vault {
     body: Uint8Array,
     signature: Uint8Array,
   ): Promise<boolean>;
+
+  /**
+   * Stores a secret that an organisation configured for an integration, or gives the one of that name a new value under
+   * the same id. Safe to repeat. @returns the secret's id. @throws VaultError secret_required.
+   */
+  storeIntegrationSecret(secret: IntegrationSecret): Promise<string>;
+
+  /**
+   * What an organisation has stored for an integration: names and ids, and the scope under which `open` makes an
+   * authorised session with it. No value is given out. Undefined when nothing is stored.
+   */
+  integrationSecrets(organizationId: string, integration: string): Promise<IntegrationSecrets | undefined>;
+
+  /** Deletes everything an organisation stored for an integration. Idempotent. @returns how many secrets went. */
+  purgeIntegrationSecrets(organizationId: string, integration: string, actor: string): Promise<number>;
 
   /** Deletes every secret of a credential. Idempotent. @returns how many were deleted. */
   forget(scope: CredentialScope): Promise<number>;

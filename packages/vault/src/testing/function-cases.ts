@@ -32,7 +32,7 @@ export function describeFunctions(engine: string, open: () => Promise<Database>)
     });
     const as = <T>(role: OrganizationRole, work: (tx: Queryable) => Promise<T>) =>
       withOrganization(database, scope.organizationId, work, role);
-    const seal = async (plaintext: string, revision: number) => {
+    const seal = async (plaintext: string, revision: number): Promise<unknown[]> => {
       const { keyId, publicKey } = await sealingKey(database, parts.ring, scope, parts.randomUUID);
       const context = secretContext(scope, "api_key", revision, keyId);
       const { alg, nonce, ciphertext, sealed } = sealSecret(Buffer.from(plaintext), context, publicKey);
