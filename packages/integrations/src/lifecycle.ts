@@ -12,6 +12,7 @@ import type { EventBatch } from "@tributary/pipeline";
 import { and, eq, sql } from "drizzle-orm";
 import type { Runtime } from "./runtime.ts";
 import { connection, type ConnectionRow, type StoredState } from "./schema.ts";
+import { traceparentOf } from "./trace.ts";
 
 const PROTO_STATE: Readonly<Record<StoredState, ConnectionState>> = {
   connected: ConnectionState.CONNECTED,
@@ -118,7 +119,7 @@ async function appendLifecycleEvent<T extends DescMessage>(
     connectionId: row.id,
     connector: row.integration,
     backfill: false,
-    traceparent: "",
+    traceparent: traceparentOf(),
     events: [
       {
         id: eventId(row.id, schema.typeName, objectKey, String(version)),

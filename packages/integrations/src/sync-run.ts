@@ -9,6 +9,7 @@ import { credentialScope, type Runtime } from "./runtime.ts";
 import { connection, credential, run as runTable } from "./schema.ts";
 import { settleRun } from "./settle-run.ts";
 import type { Throttle } from "./throttle.ts";
+import { inSpan, traceparentOf } from "./trace.ts";
 import { createUser } from "./user.ts";
 
 /** Tells tracing and tests where a run is. Costs nothing when nobody listens. */
@@ -53,7 +54,10 @@ export async function syncRun(
       tx.insert(runTable).values({ id: runId, organizationId, connectionId, purpose: "sync" }),
     );
     steps.publish("run.started");
-    await drive(runtime, throttle, lease, { runId, log, signal, total });
+    const attributes = { "tributary.run": runId, "tributary.connection": connectionId };
+    await inSpan("tributary.run", attributes, (span) =>
+      drive(runtime, throttle, lease, { runId, log, signal, total, traceparent: traceparentOf(span) }),
+    );
   } catch (thrown) {
     error = signal.aborted && !(thrown instanceof ConnectorError) ? (signal.reason as unknown) : thrown;
   } finally {
@@ -69,13 +73,15 @@ interface Drive {
   readonly log: ReturnType<typeof createRunLog>;
   readonly signal: AbortSignal;
   readonly total: { events: number; unchanged: number };
+  /** Of the run. */
+  readonly traceparent: string;
 }
 
 async function drive(
   runtime: Runtime,
   throttle: Throttle,
   lease: Lease,
-  { runId, log, signal, total }: Drive,
+  { runId, log, signal, total, traceparent }: Drive,
 ): Promise<void> {
   const { row, cursor, backfill } = await load(runtime, lease);
   const connector = runtime.registry.get(lease.integration);
@@ -104,13 +110,10 @@ async function drive(
   const flush = async (next?: Json): Promise<void> => {
     signal.throwIfAborted();
     steps.publish("commit.before");
-    const result = await commit(runtime, {
-      lease,
-      signals: pending,
-      ...(next === undefined ? {} : { cursor: next }),
-      backfill,
-      traceparent: "",
-    });
+    const cursor = next === undefined ? {} : { cursor: next };
+    const result = await inSpan("tributary.commit", { "tributary.signals": pending.length }, () =>
+      commit(runtime, { lease, signals: pending, ...cursor, backfill, traceparent }),
+    );
     steps.publish("commit.after");
     pending = [];
     total.events += result.events;

@@ -1,3 +1,4 @@
+import { type Span, SpanKind, trace } from "@opentelemetry/api";
 import { EVENT_STREAM } from "@tributary/contracts";
 import type { Database } from "@tributary/db";
 import { channel } from "node:diagnostics_channel";
@@ -191,10 +192,12 @@ export function startRelay(options: RelayOptions): Relay {
         }
         const sorted = sortOut(stream.broker, window.events);
         if (sorted.sent.length > 0) steps.publish("relay.publish.before");
+        const span = sorted.sent.length === 0 ? undefined : publishSpan(sorted.sent.length);
         const publishing = stream.broker.publish(sorted.sent, stream.lastSequence);
         reading = stream.source.next();
         reading.catch(() => {});
         const outcomes = await publishing;
+        span?.end();
         if (outcomes.length > 0) steps.publish("relay.publish.after");
         await recording;
         recording = settle(stream, window, sorted, outcomes);
@@ -259,6 +262,20 @@ export function startRelay(options: RelayOptions): Relay {
     },
   };
 }
+
+/** Stands for the SDK's tracer once somebody has installed one, and does nothing before. */
+const tracer = trace.getTracer("tributary.pipeline");
+
+/** One for a window: each of its events carries the context of the run that committed it. Names as OpenTelemetry has them. */
+const publishSpan = (events: number): Span =>
+  tracer.startSpan("tributary.publish", {
+    kind: SpanKind.PRODUCER,
+    attributes: {
+      "messaging.system": "nats",
+      "messaging.destination.name": EVENT_STREAM,
+      "messaging.batch.message_count": events,
+    },
+  });
 
 /** The stream knows the id of a message that it no longer has: it was purged within the last two minutes. */
 const isGone = (outcome: Outcome, { firstSequence }: StreamState): boolean =>
