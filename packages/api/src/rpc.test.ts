@@ -1,0 +1,396 @@
+import { create, toBinary } from "@bufbuild/protobuf";
+import { createGuard, createServiceKeys, type Identity } from "@tributary/auth";
+import {
+  ConnectionService,
+  ConsumerService,
+  DeadLetterService,
+  EventService,
+  TaskCompletedSchema,
+  TaskSchema,
+} from "@tributary/contracts";
+import { type Database, migrate, openPglite, withOrganization } from "@tributary/db";
+import { type Connections, IntegrationError, type Runtime } from "@tributary/integrations";
+import {
+  append,
+  createConsumers,
+  createDeadLetters,
+  createEventReader,
+  createEventStream,
+  createHandOff,
+  createReplays,
+  migrations,
+} from "@tributary/pipeline";
+import type { Hono } from "hono";
+import { randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createRpc } from "./rpc.ts";
+import { RPC_ACCESS } from "./rpc-access.ts";
+
+const ACME = "a-key-for-acme-of-enough-characters";
+const GLOBEX = "a-key-for-globex-of-enough-characters";
+const connectionId = randomUUID();
+const closing: (() => Promise<void> | void)[] = [];
+let database: Database;
+let app: Hono;
+let eventId = "";
+let replayId = "";
+let letterId = "";
+let session: Identity | undefined;
+
+beforeAll(async () => {
+  database = await openPglite();
+  closing.push(() => database.close());
+  await migrate(database, [migrations]);
+  const handOff = await createHandOff({ database, process: randomUUID() });
+  closing.push(() => handOff.stop());
+  const stream = await createEventStream({ database, handOff });
+  closing.push(() => stream.stop());
+  const nothing = (): never => {
+    throw new IntegrationError("not_found", "There is nothing here by that id.");
+  };
+  const connections = {
+    list: async () => [],
+    sync: nothing,
+    pause: nothing,
+    resume: nothing,
+    act: nothing,
+    disconnect: nothing,
+  } as unknown as Connections;
+  const quiet = { info: () => {}, warn: () => {}, error: () => {} };
+  const runtime = {
+    now: () => new Date(),
+    uuid: randomUUID,
+    log: quiet,
+    registry: { get: nothing },
+  } as unknown as Runtime;
+  const replays = createReplays({ database, uuid: randomUUID, clock: () => Date.now() });
+  const deadLetters = createDeadLetters(database);
+  const consumers = createConsumers({ database, outstanding: () => 0 });
+  app = createRpc({
+    guard: createGuard({
+      serviceKeys: createServiceKeys([
+        { name: "acme", organizationId: "acme", key: ACME },
+        { name: "globex", organizationId: "globex", key: GLOBEX },
+      ]),
+      sessions: { authenticate: async () => session },
+      log: () => {},
+      now: () => new Date(),
+      uuid: randomUUID,
+    }),
+    origin: "https://tributary.example.com",
+    stream,
+    reader: createEventReader(database, () => Date.now()),
+    replays,
+    deadLetters,
+    consumers,
+    connections,
+    runtime,
+  });
+  await fill();
+  async function fill(): Promise<void> {
+    const events = [1, 2, 3].map((n) => ({
+      id: `event-${n}`,
+      type: TaskCompletedSchema.typeName,
+      subject: "evt.v1.acme.todoist.task.completed",
+      objectKey: `task/${n}`,
+      timeMs: 1_763_683_200_000 + n,
+      payload: toBinary(
+        TaskCompletedSchema,
+        create(TaskCompletedSchema, { task: create(TaskSchema, { id: String(n), title: "Water the ferns" }) }),
+      ),
+    }));
+    const batch = {
+      organizationId: "acme",
+      connectionId,
+      connector: "todoist",
+      backfill: false,
+      traceparent: "",
+      events,
+    };
+    await withOrganization(database, "acme", (tx) => append(tx, batch));
+    eventId = "event-2";
+    const abort = new AbortController();
+    const key = { organizationId: "acme", consumer: "billing" };
+    for await (const event of stream.subscribe({ ...key, types: [], window: 1, signal: abort.signal })) {
+      await stream.settle({ ...event, ...key, outcome: "dead_letter", reason: "no such customer" });
+      abort.abort();
+    }
+    letterId = (await deadLetters.list({ organizationId: "acme", limit: 1 })).letters[0]?.letterId ?? "";
+    replayId = (await replays.start({ organizationId: "acme", types: [], connectionIds: [], createdBy: "acme" })).id;
+  }
+});
+afterAll(async () => {
+  for (const close of closing.toReversed()) await close();
+});
+
+async function call(
+  method: string,
+  body: object = {},
+  key: string | undefined = ACME,
+  headers: Record<string, string> = {},
+) {
+  const response = await app.request(`https://tributary.example.com/tributary.api.v1.${method}`, {
+    method: "POST",
+    headers: {
+      "content-type": "application/json",
+      ...(key === undefined || key === "" ? {} : { authorization: `Bearer ${key}` }),
+      ...headers,
+    },
+    body: JSON.stringify(body),
+  });
+  const text = await response.text();
+  return { status: response.status, text, json: (text === "" ? {} : JSON.parse(text)) as Record<string, never> };
+}
+
+/** The server's streams speak in envelopes: a flag, a length, JSON. */
+async function* open(method: string, body: object, key = ACME, headers: Record<string, string> = {}) {
+  const text = Buffer.from(JSON.stringify(body));
+  const head = Buffer.alloc(5);
+  head.writeUInt32BE(text.length, 1);
+  const response = await app.request(`https://tributary.example.com/tributary.api.v1.${method}`, {
+    method: "POST",
+    headers: {
+      "content-type": "application/connect+json",
+      "connect-protocol-version": "1",
+      ...(key === "" ? {} : { authorization: `Bearer ${key}` }),
+      ...headers,
+    },
+    body: Buffer.concat([head, text]),
+  });
+  let bytes = Buffer.alloc(0);
+  for await (const chunk of response.body ?? []) {
+    bytes = Buffer.concat([bytes, chunk]);
+    while (bytes.length >= 5 && bytes.length >= 5 + bytes.readUInt32BE(1)) {
+      const end = 5 + bytes.readUInt32BE(1);
+      yield { last: bytes[0] === 2, json: JSON.parse(bytes.subarray(5, end).toString()) as Record<string, never> };
+      bytes = bytes.subarray(end);
+    }
+  }
+}
+
+const SERVICES = [EventService, DeadLetterService, ConsumerService, ConnectionService];
+const CALLS = SERVICES.flatMap((service) =>
+  service.methods.map((method) => ({ name: `${service.typeName}/${method.name}`, kind: method.methodKind })),
+);
+
+describe("every call", () => {
+  it("has a rule, and every rule a call", () => {
+    expect(CALLS.map(({ name }) => name).toSorted()).toEqual(Object.keys(RPC_ACCESS).toSorted());
+  });
+
+  it.each(CALLS)("$name is refused without proof of who asks", async ({ name, kind }) => {
+    const method = name.replace("tributary.api.v1.", "");
+    if (kind === "unary") {
+      expect(await call(method, {}, "")).toMatchObject({ status: 401, json: { code: "unauthenticated" } });
+    } else {
+      const messages = await Array.fromAsync(open(method, {}, ""));
+      expect(messages).toMatchObject([{ last: true, json: { error: { code: "unauthenticated" } } }]);
+    }
+    expect(await call(method, {}, "a-key-that-nobody-has-been-given-yet")).not.toMatchObject({ status: 200 });
+  });
+
+  it("that changes something needs the permission, and shows what is personal to nobody without it", async () => {
+    const person = { name: "Ada", organizationName: "Acme", email: "", userId: "u1", sessionHash: "h" };
+    session = { kind: "user", ...person, organizationId: "acme", permissions: ["integrations.view"] };
+    const own = { origin: "https://tributary.example.com" };
+    for (const [method, rule] of Object.entries(RPC_ACCESS)) {
+      const { status } = await call(method.replace("tributary.api.v1.", ""), {}, "", own);
+      if (rule === "integrations.manage" && !method.endsWith("/Subscribe"))
+        expect([method, status]).toEqual([method, 403]);
+    }
+    expect(await call("EventService/Get", { id: eventId }, "", own)).toMatchObject({ status: 200 });
+    expect(await call("EventService/Get", { id: eventId, personalData: true }, "", own)).toMatchObject({ status: 403 });
+    expect(await call("EventService/List", { personalData: true }, "", own)).toMatchObject({ status: 403 });
+    expect(await call("DeadLetterService/GetDeadLetter", { id: letterId, personalData: true }, "", own)).toMatchObject({
+      status: 403,
+    });
+    // A page of somebody else's cannot ask with the person's cookie.
+    expect(
+      await call("EventService/Get", { id: eventId }, "", { origin: "https://elsewhere.example.com" }),
+    ).toMatchObject({
+      status: 403,
+    });
+    session = undefined;
+  });
+});
+
+describe("another organisation", () => {
+  it.each([
+    ["EventService/Get", () => ({ id: eventId }), { id: "event-9" }],
+    ["EventService/GetReplay", () => ({ id: replayId }), { id: randomUUID() }],
+    ["EventService/CancelReplay", () => ({ id: replayId }), { id: randomUUID() }],
+    ["EventService/Replay", () => ({ consumer: "billing" }), { consumer: "nobody" }],
+    [
+      "EventService/Ack",
+      () => ({ consumer: "billing", connectionId, sequence: "1" }),
+      { consumer: "nobody", connectionId: randomUUID(), sequence: "1" },
+    ],
+    [
+      "EventService/Ack",
+      () => ({ consumer: "billing", connectionId, sequence: "1", replayId }),
+      { consumer: "nobody", connectionId, sequence: "1", replayId: randomUUID() },
+    ],
+    ["DeadLetterService/GetDeadLetter", () => ({ id: letterId }), { id: randomUUID() }],
+    ["DeadLetterService/RedriveDeadLetters", () => ({ id: letterId }), { id: randomUUID() }],
+    ["DeadLetterService/DropDeadLetters", () => ({ id: letterId, reason: "r" }), { id: randomUUID(), reason: "r" }],
+    ["ConsumerService/GetConsumer", () => ({ name: "billing" }), { name: "nobody" }],
+    ["ConsumerService/UpdateConsumer", () => ({ name: "billing" }), { name: "nobody" }],
+    ["ConsumerService/RemoveConsumer", () => ({ name: "billing" }), { name: "nobody" }],
+    ["ConnectionService/SyncConnection", () => ({ id: connectionId }), { id: randomUUID() }],
+    ["ConnectionService/PauseConnection", () => ({ id: connectionId }), { id: randomUUID() }],
+    ["ConnectionService/ResumeConnection", () => ({ id: connectionId }), { id: randomUUID() }],
+    ["ConnectionService/DisconnectConnection", () => ({ id: connectionId }), { id: randomUUID() }],
+    [
+      "ConnectionService/Act",
+      () => ({ connectionId, type: "complete", input: {}, idempotencyKey: randomUUID() }),
+      { connectionId: randomUUID(), type: "complete", input: {}, idempotencyKey: randomUUID() },
+    ],
+  ])("%s: what is foreign and what is unknown get the same bytes", async (method, foreign, unknown) => {
+    const theirs = await call(method, foreign(), GLOBEX);
+    expect(theirs).toMatchObject({ status: 404, json: { code: "not_found" } });
+    expect((await call(method, unknown, GLOBEX)).text).toBe(theirs.text);
+  });
+
+  it.each([
+    ["EventService/List", "events"],
+    ["EventService/ListReplays", "replays"],
+    ["DeadLetterService/ListDeadLetters", "deadLetters"],
+    ["ConsumerService/ListConsumers", "consumers"],
+  ])("%s shows it nothing", async (method, field) => {
+    expect((await call(method)).json[field]).not.toHaveLength(0);
+    expect((await call(method, {}, GLOBEX)).json).toEqual({});
+  });
+
+  it("does not follow a foreign replay, and changed nothing of acme's", async () => {
+    const [first] = await Array.fromAsync(open("EventService/WatchReplay", { id: replayId }, GLOBEX));
+    expect(first).toMatchObject({ last: true, json: { error: { code: "not_found" } } });
+    expect((await call("EventService/GetReplay", { id: replayId })).json).toMatchObject({
+      replay: { state: "REPLAY_STATE_RUNNING" },
+    });
+    expect((await call("ConsumerService/GetConsumer", { name: "billing" })).status).toBe(200);
+    expect((await call("DeadLetterService/GetDeadLetter", { id: letterId })).status).toBe(200);
+  });
+});
+
+describe("looking at events", () => {
+  it("shows what is personal only to who asks for it", async () => {
+    const { json } = await call("EventService/Get", { id: eventId });
+    expect(json).toMatchObject({
+      event: { id: eventId, connectionId, sequence: "2", payload: { task: { id: "2", title: "[redacted]" } } },
+    });
+    expect((await call("EventService/Get", { id: eventId, personalData: true })).json).toMatchObject({
+      event: { payload: { task: { title: "Water the ferns" } }, data: expect.any(String) },
+    });
+    const letter = await call("DeadLetterService/GetDeadLetter", { id: letterId });
+    expect(letter.json).toMatchObject({
+      deadLetter: { consumer: "billing", reason: "no such customer", road: "ROAD_HTTP" },
+      payload: { task: { title: "[redacted]" } },
+    });
+    expect(letter.text).not.toContain("ferns");
+  });
+
+  it("lists pages, the newest first, by type, time and connection", async () => {
+    const ids = (page: { readonly json: Record<string, never> }) =>
+      (page.json["events"] as { id: string }[] | undefined)?.map(({ id }) => id) ?? [];
+    const first = await call("EventService/List", { pageSize: 2 });
+    expect(ids(first)).toEqual(["event-3", "event-2"]);
+    const pageToken: string = first.json["nextPageToken"] ?? "";
+    const second = await call("EventService/List", { pageSize: 2, pageToken });
+    expect(ids(second)).toEqual(["event-1"]);
+    expect(second.json["nextPageToken"]).toBeUndefined();
+    expect(ids(await call("EventService/List", { types: ["tributary.task.v1.TaskDeleted"] }))).toEqual([]);
+    expect(ids(await call("EventService/List", { connectionId }))).toHaveLength(3);
+    expect(ids(await call("EventService/List", { connectionId: randomUUID() }))).toEqual([]);
+    expect(ids(await call("EventService/List", { until: "2020-01-01T00:00:00Z" }))).toEqual([]);
+    expect(ids(await call("EventService/List", { from: new Date(Date.now() - 60_000).toISOString() }))).toHaveLength(3);
+    for (const wrong of [{ pageToken: "x" }, { pageSize: 201 }, { types: ["a.B"] }, { connectionId: "c" }])
+      expect(await call("EventService/List", wrong)).toMatchObject({ status: 400, json: { code: "invalid_argument" } });
+  });
+
+  it("tells of every type what it means, where it is published, what is personal, and an example", async () => {
+    const { json } = await call("EventService/Catalogue", { type: "tributary.task.v1.TaskCompleted" });
+    expect(json).toMatchObject({
+      types: [
+        {
+          subject: "evt.v1.<organization>.<connector>.task.completed",
+          meaning: expect.stringContaining("ticked off"),
+          fields: expect.arrayContaining([expect.objectContaining({ path: "task.title", personalData: true })]),
+          example: expect.objectContaining({ task: expect.anything() }),
+        },
+      ],
+    });
+    expect((await call("EventService/Catalogue", { type: "a.B" })).status).toBe(404);
+  });
+});
+
+describe("consumers and replays", () => {
+  it("say in what a consumer differs, and change nothing", async () => {
+    const types = ["tributary.task.v1.TaskCompleted"];
+    expect((await call("ConsumerService/CreateConsumer", { name: "books", types })).json).toMatchObject({
+      created: true,
+    });
+    expect((await call("ConsumerService/CreateConsumer", { name: "books", types })).json).not.toHaveProperty("created");
+    const other = await call("ConsumerService/CreateConsumer", { name: "books" });
+    expect(other).toMatchObject({ status: 400, json: { code: "failed_precondition" } });
+    expect(other.text).toContain(
+      "consumer_differs: it does not read every type; it reads tributary.task.v1.TaskCompleted",
+    );
+    const [refusal] = await Array.fromAsync(open("EventService/Subscribe", { consumer: "books" }));
+    expect(refusal).toMatchObject({ last: true, json: { error: { code: "failed_precondition" } } });
+    expect((await call("ConsumerService/RemoveConsumer", { name: "books" })).status).toBe(200);
+  });
+
+  it("refuse what makes no sense, without a value in the answer", async () => {
+    for (const [method, body] of [
+      ["EventService/Replay", { eventsPerSecond: 100_001 }],
+      ["EventService/Replay", { connectionIds: ["not-a-uuid"] }],
+      ["EventService/Replay", { from: "2026-01-02T00:00:00Z", until: "2026-01-01T00:00:00Z" }],
+      ["EventService/Replay", { idempotencyKey: "A B" }],
+      ["ConsumerService/CreateConsumer", { name: "Not A Name" }],
+      ["DeadLetterService/DropDeadLetters", { id: letterId, reason: "" }],
+      ["DeadLetterService/RedriveDeadLetters", { id: letterId, consumer: "billing" }],
+      ["ConnectionService/Act", { connectionId, type: "t", idempotencyKey: "k" }],
+    ] as const) {
+      const answer = await call(method, body);
+      expect([method, answer.status, answer.json["code"]]).toEqual([method, 400, "invalid_argument"]);
+      expect(answer.text).not.toMatch(/not-a-uuid|Not A Name/);
+    }
+    expect(await call("EventService/Replay", { idempotencyKey: "again" })).toMatchObject({ status: 200 });
+    await call("EventService/Replay");
+    expect(await call("EventService/Replay")).toMatchObject({ status: 429, json: { code: "resource_exhausted" } });
+  });
+});
+
+describe("a stream", () => {
+  it("ends when the proof of who asked for it expires", async () => {
+    const person = { name: "Ada", organizationName: "Acme", email: "", userId: "u1" };
+    const permissions = ["integrations.view", "integrations.manage"] as const;
+    for (const [method, body] of [
+      ["EventService/Subscribe", { consumer: "short" }],
+      ["EventService/WatchReplay", { id: replayId }],
+    ] as const) {
+      const expiresAtMs = Date.now() + 400;
+      session = { kind: "user", ...person, organizationId: "acme", permissions, expiresAtMs };
+      const messages = await Array.fromAsync(open(method, body, ""));
+      expect(Date.now()).toBeGreaterThanOrEqual(expiresAtMs);
+      expect(messages.at(-1)).toMatchObject({ last: true, json: { error: { code: "unauthenticated" } } });
+      expect(messages.length).toBeGreaterThan(1);
+    }
+    session = undefined;
+  });
+
+  it("gives what a replay brings its mark, and takes it back with the acknowledgement", async () => {
+    const got: { replayId?: string; sequence: string }[] = [];
+    for await (const { json } of open("EventService/Subscribe", { consumer: "billing" })) {
+      const event = json as unknown as { replayId?: string; sequence: string };
+      got.push(event);
+      await call("EventService/Ack", { consumer: "billing", connectionId, ...event, outcome: "OUTCOME_HANDLED" });
+      if (got.filter((one) => one.replayId === replayId).length === 3) break;
+    }
+    await sleep(50);
+    expect((await call("EventService/GetReplay", { id: replayId })).json).toMatchObject({
+      replay: { targets: expect.arrayContaining([{ consumer: "billing", road: "ROAD_HTTP", done: "3", ended: true }]) },
+    });
+  });
+});
