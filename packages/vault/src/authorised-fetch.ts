@@ -50,10 +50,10 @@ export function openSession(parts: VaultParts, scope: CredentialScope, use: Cred
     const { grant, renewed } = await currentGrant();
     const send = async (of: StoredGrant) =>
       follow(parts, url, options, { attach, token: await openToken(of) }, listed, signal);
-    const first = await send(grant);
-    if (first.status !== 401 || renewed) return toResponse(first);
+    const { response: first, authorised } = await send(grant);
+    if (first.status !== 401 || !authorised || renewed) return toResponse(first);
     if ((await renew(parts, scope, use.spec, grant.generation, use)) === "impossible") return toResponse(first);
-    return toResponse(await send(await requireGrant(parts, scope)));
+    return toResponse((await send(await requireGrant(parts, scope))).response);
   }
 
   return {
@@ -136,14 +136,15 @@ async function follow(
   credential: Credential,
   hosts: Hosts,
   signal: AbortSignal,
-): Promise<OutboundResponse> {
+): Promise<{ readonly response: OutboundResponse; readonly authorised: boolean }> {
   let { url, method, ...content } = { url: start, method: options.method ?? "GET", ...contentOf(options) };
   let attached: Credential | undefined = credential;
   for (let redirects = 0; ; redirects++) {
     const request = { method, ...content, signal, bodyBytesMax: parts.limits.responseBytesMax };
     const response = await sendWith(parts, url, request, attached);
     const location = response.headers.get("location");
-    if (![301, 302, 303, 307, 308].includes(response.status) || location === null) return response;
+    if (![301, 302, 303, 307, 308].includes(response.status) || location === null)
+      return { response, authorised: attached !== undefined };
     const next = redirectTarget(parts, url, location, hosts);
     if (redirects === REDIRECTS_MAX) throw new VaultError("url_not_allowed", "too many redirects");
     const becomesGet = response.status === 303 || (response.status < 303 && method === "POST");

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type FakeProvider, json, startFakeProvider } from "./testing/fake-provider.ts";
 import { consentRequest, type Harness, ME, PERSON, SCOPE, startHarness } from "./testing/harness.ts";
 import type { VaultError } from "./errors.ts";
+import { CLAIM_DUE } from "./renew-due.ts";
 import type { Vault } from "./vault.ts";
 
 /** Eight vaults on eight pools stand for eight processes: they share the database and nothing else. */
@@ -51,6 +52,59 @@ describe("eight processes", () => {
         run(tx, "SELECT generation, lease_until, intent_at FROM vault.credential_grant"),
       ),
     ).toEqual([{ generation: 11n, lease_until: null, intent_at: null }]);
+  });
+
+  it("renew what is due once between them, whoever looks first", async () => {
+    const scopes = Array.from({ length: 24 }, (_, n) => ({ ...SCOPE, credentialId: `due-${n}` }));
+    for (const scope of scopes) await harness.link({ scope });
+    provider.tokenRequests.length = 0;
+    provider.settings.holdMs = 20;
+    const began = harness.clock.now;
+    for (let round = 1; round <= 3; round++) {
+      harness.clock.now = new Date(harness.clock.now.getTime() + 3_500_000);
+      const ended = (await Promise.all(vaults.map((vault) => vault.renewDue(10)))).flat();
+      // Twenty-five credentials, one request each, and no one is renewed by two.
+      expect(ended.map(({ outcome }) => outcome)).toEqual(Array(25).fill("renewed"));
+      expect(new Set(ended.map(({ scope }) => scope.credentialId)).size).toBe(25);
+      expect(provider.tokenRequests).toHaveLength(25 * round);
+    }
+    expect(new Set(provider.tokenRequests.map((params) => params.get("refresh_token"))).size).toBe(75);
+    harness.clock.now = began;
+  });
+
+  it("share one renewal between those who look for what is due and those who were refused", async () => {
+    provider.expireAccess();
+    provider.settings.holdMs = 50;
+    const began = harness.clock.now;
+    harness.clock.now = new Date(began.getTime() + 3_500_000);
+    const [due, fetched] = await Promise.all([
+      Promise.all(vaults.map((vault) => vault.renewDue(10))),
+      Promise.all(vaults.map((vault) => vault.open(SCOPE, harness.use()).fetch(ME))),
+    ]);
+    expect(due.flat().map(({ outcome }) => outcome)).toEqual(["renewed"]);
+    expect(fetched.map(({ status }) => status)).toEqual(Array(8).fill(200));
+    expect(provider.tokenRequests).toHaveLength(1);
+    harness.clock.now = began;
+  });
+
+  it("find what is due by its index, however many there are", async () => {
+    const plan = await asOwner(databases[0]!, async (tx) => {
+      await run(tx, "SET LOCAL session_replication_role = replica");
+      await run(
+        tx,
+        `INSERT INTO vault.renewal (organization_id, credential_id, integration, owner_kind, owner_id, context_id, terms, signature, renew_at)
+         SELECT 'org-' || n % 100, 'c-' || n, 'tasks', 'user', 'u', 'tasks', '{}', decode(repeat('00', 64), 'hex'), '2027-01-01'::timestamptz + n * interval '1 second'
+         FROM generate_series(1, 20000) AS n`,
+      );
+      await run(tx, "ANALYZE vault.renewal");
+      await run(tx, "SELECT set_config('role', 'tributary_keeper', true)");
+      const rows = await run<Record<string, string>>(tx, `EXPLAIN ${CLAIM_DUE}`, ["2026-11-21T10:00:00Z", 100, 120]);
+      await run(tx, "SELECT set_config('role', 'none', true)");
+      await run(tx, "DELETE FROM vault.renewal WHERE credential_id LIKE 'c-%'");
+      return rows.map((row) => row["QUERY PLAN"]).join("\n");
+    });
+    expect(plan).toContain("renewal_due");
+    expect(plan).not.toContain("Seq Scan on renewal");
   });
 
   it("do not take a sibling's renewal for a refusal", async () => {

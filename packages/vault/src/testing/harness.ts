@@ -99,6 +99,8 @@ export const DUMP_TABLES = [
   "credential_grant",
   "secret",
   "flow",
+  "renewal",
+  "oauth_client",
   "audit",
   "audit_head",
 ] as const;
