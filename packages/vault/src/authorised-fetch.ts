@@ -27,7 +27,12 @@ export function openSession(parts: VaultParts, scope: CredentialScope, use: Cred
 
   async function openToken(grant: StoredGrant): Promise<string> {
     const stored = await readSecret(parts, scope, attach.secret, grant.generation, use);
-    if (stored === undefined) throw new VaultError("credential_missing", "the credential has no such secret");
+    if (stored === undefined) {
+      // Between the two readings somebody else may have renewed it: then there is a newer one.
+      const later = await requireGrant(parts, scope);
+      if (later.generation !== grant.generation) return openToken(later);
+      throw new VaultError("credential_missing", "the credential has no such secret");
+    }
     const name = `${stored.id}/${stored.revision}/${stored.keyId}`;
     return keys.use(
       name,
