@@ -28,6 +28,7 @@ const words = z.object({ en: z.string(), pl: z.string() });
 export const meSchema = z.object({
   user: z.object({ id: z.string(), name: z.string(), email: z.string() }),
   organization: z.object({ id: z.string(), name: z.string() }),
+  permissions: z.array(z.string()).default([]),
 });
 
 export const integrationSchema = z.object({
@@ -123,9 +124,10 @@ export class ApiRefusal extends Error {
 
 const errorSchema = z.object({ error: z.string().max(100), correlationId: z.string().max(100).optional() });
 
-/** The questions that the pages ask, on behalf of one request. Each @throws ApiRefusal. */
-export function apiFor(api: Api, request: Request) {
-  const ask = async <T>(schema: z.ZodType<T>, path: string, init?: RequestInit): Promise<T> => {
+/** Asks on behalf of one request. What it gives @throws ApiRefusal. */
+export const asker =
+  (api: Api, request: Request) =>
+  async <T>(schema: z.ZodType<T>, path: string, init?: RequestInit): Promise<T> => {
     const response = await api(path, init, request).catch(() => {
       throw new ApiRefusal(0, "unreachable");
     });
@@ -138,11 +140,16 @@ export function apiFor(api: Api, request: Request) {
     if (!parsed.success) throw new ApiRefusal(0, "unexpected_answer");
     return parsed.data;
   };
-  const json = (method: string, body: unknown): RequestInit => ({
-    method,
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify(body),
-  });
+
+export const json = (method: string, body: unknown): RequestInit => ({
+  method,
+  headers: { "content-type": "application/json" },
+  body: JSON.stringify(body),
+});
+
+/** The questions that the pages ask, on behalf of one request. Each @throws ApiRefusal. */
+export function apiFor(api: Api, request: Request) {
+  const ask = asker(api, request);
   const items = <T>(schema: z.ZodType<T>) => z.object({ items: z.array(schema) });
   const at = (id: string): string => `/api/connections/${encodeURIComponent(id)}`;
   return {

@@ -45,7 +45,8 @@ export function layout(frame: Frame, title: string, content: Html): Html {
             ${
               me === undefined
                 ? ""
-                : html`<span class="who">${me.user.name}<small>${me.organization.name}</small></span>
+                : html`<span class="who">${me.user.name}</span>
+                    <a class="button quiet" href="/organizations">${me.organization.name}</a>
                     <form method="post" action="${frame.signOutPath}">
                       <button class="quiet">${words.signOut}</button>
                     </form>`

@@ -70,6 +70,10 @@ const PAGES: readonly (readonly [name: string, path: string, prepare?: () => voi
   ["a receipt", "/receipts/r-1"],
   ["a receipt still pending", "/receipts/r-1", () => (fake.receipt = { ...fake.receipt, revocation: "pending" })],
   ["signing in", "/signin?outcome=refused"],
+  ["organisations", "/organizations?outcome=joined"],
+  ["people", "/people"],
+  ["removing somebody", "/people/u-2/remove"],
+  ["an invitation", `/invitation?token=${"t".repeat(43)}`],
   ["not found", "/elsewhere"],
   ["broken", "/receipts/r-1", () => (fake.failure = { status: 502, error: "bad", correlationId: "c0ffee" })],
 ];
@@ -108,6 +112,22 @@ describe.each([
       }
       expect(found).toEqual({});
     });
+  });
+});
+
+it("a manager invites somebody, sees the link once, and removes a member", async () => {
+  await withPage({ locale: "en", viewport: { width: 390, height: 800 } }, async (page) => {
+    await page.goto(`${served.origin}/people`);
+    await page.getByLabel("E-mail address").fill("grace@example.com");
+    await page.getByRole("button", { name: "Invite" }).click();
+    expect(await page.getByLabel("Link of the invitation").inputValue()).toMatch(/\/invitation\?token=/);
+    expect([await axe(page), await sidewaysScroll(page), await smallTargets(page)]).toEqual([[], 0, []]);
+    await page.getByRole("link", { name: "Back to the people" }).click();
+    await page.locator("details").nth(1).locator("summary").click();
+    await page.getByRole("link", { name: /^Remove Somebody/ }).click();
+    await page.getByRole("button", { name: "Remove" }).click();
+    await page.getByText("They no longer belong here").waitFor();
+    expect(fake.asked).toContain("DELETE /api/members/u-2");
   });
 });
 

@@ -10,6 +10,7 @@ import { disconnectPage } from "./disconnect-page.ts";
 import { historyPage } from "./history-page.ts";
 import { type Frame, type Html, notice, plainPage, type Theme, themes } from "./layout.ts";
 import { LastNames } from "./last-names.ts";
+import { addPeoplePages } from "./people-pages.ts";
 import { receiptPage } from "./receipt-page.ts";
 import { providerTargets, securityHeaders } from "./security-headers.ts";
 import { chooseLanguage, languages, speak } from "./words/language.ts";
@@ -67,7 +68,9 @@ export function createPages(options: PagesOptions): Hono {
   };
 
   app.get("/", () => redirect("/connections"));
-  app.get("/signin", (c) => show(c, signInPage(frameOf(c), "/connections", c.req.query("outcome"))));
+  app.get("/signin", (c) =>
+    show(c, signInPage(frameOf(c), "/connections", c.req.query("outcome"), plain(c, "ticket"))),
+  );
 
   app.get("/connections", async (c) => {
     const ask = apiFor(options.api, c.req.raw);
@@ -143,6 +146,8 @@ export function createPages(options: PagesOptions): Hono {
     return receiptPage(known, receipt, of(integrations, receipt.integration));
   });
 
+  addPeoplePages(app, { api: options.api, frameOf, show, redirect });
+
   app.notFound((c) => show(c, notFoundPage(frameOf(c)), 404));
   app.onError((error, c) => {
     if (!(error instanceof ApiRefusal)) return show(c, brokenPage(frameOf(c), undefined), 500);
@@ -186,8 +191,9 @@ function frame(c: Context, options: PagesOptions, assets: Assets, now: Date): Fr
   return { speech: speak(language, now), theme, assets, now, here, signInPath, signOutPath };
 }
 
-function signInPage(known: Frame, returnTo: string, outcome: string | undefined): Html {
+function signInPage(known: Frame, returnTo: string, outcome: string | undefined, ticket?: string): Html {
   const { signIn } = known.speech.words;
+  const where = `${known.signInPath}?returnTo=${encodeURIComponent(returnTo)}${ticket === undefined ? "" : `&ticket=${ticket}`}`;
   const said = Object.entries(signIn.outcome).find(([name]) => name === outcome)?.[1];
   return plainPage(
     known,
@@ -195,7 +201,7 @@ function signInPage(known: Frame, returnTo: string, outcome: string | undefined)
     html`${said === undefined ? "" : notice(outcome === "signed-out" ? "plain" : "bad", said)}
       <p class="lead">${signIn.lead}</p>
       <p>
-        <a class="button primary" href="${known.signInPath}?returnTo=${encodeURIComponent(returnTo)}">${signIn.go}</a>
+        <a class="button primary" href="${where}">${signIn.go}</a>
       </p>`,
   );
 }

@@ -1,5 +1,6 @@
 import { Hono } from "hono";
 import type { Connection, ConnectionEvent, ConnectionState, Integration, Me, Receipt } from "../api.ts";
+import { FakePeople } from "./fake-people.ts";
 
 /** What the fake clock shows; every sample is told relative to it. */
 export const NOW = new Date("2026-11-21T12:00:00Z");
@@ -8,6 +9,7 @@ const ago = (minutes: number): string => new Date(NOW.getTime() - minutes * 60_0
 export const me: Me = {
   user: { id: "5c5f3c86-6a4f-4b62-9f3e-0b6c3f1e2a10", name: "Sample Person", email: "sample@example.com" },
   organization: { id: "sample", name: "Sample" },
+  permissions: ["integrations.view", "integrations.manage", "integrations.credentials"],
 };
 
 const scope = (id: string, required: boolean, en: string, pl: string, whyEn: string, whyPl: string) => ({
@@ -146,6 +148,8 @@ export class FakeApi {
   failure: { status: number; error: string; correlationId?: string } | undefined;
   receipt: Receipt = receipt;
   signedIn = true;
+  permissions = me.permissions;
+  readonly people = new FakePeople();
   redirectUrl = "http://127.0.0.1:1/oauth/authorize?client_id=hub";
 
   constructor(events = 50) {
@@ -159,13 +163,14 @@ export class FakeApi {
     const find = (id: string | undefined): Connection | undefined => this.connections.find((one) => one.id === id);
     app.use(async (c, next) => {
       this.asked.push(`${c.req.method} ${c.req.path}`);
-      if (c.req.method !== "GET") this.bodies.push(await c.req.json());
+      if (c.req.method !== "GET") this.bodies.push(await c.req.json().catch(() => null));
       const { failure } = this;
       if (failure !== undefined) return c.json(failure, failure.status as 500);
       if (!this.signedIn) return c.json({ error: "missing_authorization" }, 401);
       return next();
     });
-    app.get("/api/me", (c) => c.json(me));
+    app.get("/api/me", (c) => c.json({ ...me, permissions: this.permissions }));
+    this.people.mount(app);
     app.get("/api/integrations", (c) => c.json({ items: integrations }));
     app.get("/api/connections", (c) => c.json({ items: this.connections }));
     app.get("/api/receipts/:id", (c) => (c.req.param("id") === this.receipt.id ? c.json(this.receipt) : c.notFound()));

@@ -1,3 +1,4 @@
+import { peopleEn } from "./people.en.ts";
 import { plural } from "./plural.ts";
 
 const count = plural<"one" | "other">("en-GB");
@@ -215,6 +216,8 @@ export const en = {
     print: "To keep a copy on paper, print this page.",
   },
 
+  people: peopleEn,
+
   signIn: {
     title: "Sign in",
     lead: "Sign in to see what is connected, and to connect, pause or disconnect it.",
@@ -224,6 +227,9 @@ export const en = {
       refused: "That sign-in had ended or was not yours. Please start again.",
       unavailable: "The sign-in service does not answer. Please try again in a moment.",
       "not-invited": "You are not a member here yet. Ask an administrator to invite you.",
+      "link-ended": "This link has ended: it was used, replaced, or is too old. Ask for a new one.",
+      "other-address":
+        "The invitation is for another e-mail address, or your sign-in service has not confirmed yours. You are not signed in.",
       "signed-out": "You are signed out.",
     },
   },

@@ -1,3 +1,4 @@
+import { peoplePl } from "./people.pl.ts";
 import type { Words } from "./en.ts";
 import { plural } from "./plural.ts";
 
@@ -261,6 +262,8 @@ export const pl: Words = {
     print: "Aby zachować kopię na papierze, wydrukuj tę stronę.",
   },
 
+  people: peoplePl,
+
   signIn: {
     title: "Zaloguj się",
     lead: "Zaloguj się, aby zobaczyć, co jest połączone, oraz łączyć, wstrzymywać i rozłączać konta.",
@@ -270,6 +273,9 @@ export const pl: Words = {
       refused: "To logowanie wygasło albo nie było Twoje. Zacznij od nowa.",
       unavailable: "Usługa logowania nie odpowiada. Spróbuj ponownie za chwilę.",
       "not-invited": "Nie należysz jeszcze do tej organizacji. Poproś administratora o zaproszenie.",
+      "link-ended": "Ten odnośnik stracił ważność: użyto go, zastąpiono nowym albo jest za stary. Poproś o nowy.",
+      "other-address":
+        "Zaproszenie jest na inny adres e-mail albo usługa logowania nie potwierdziła Twojego. Nie zalogowano.",
       "signed-out": "Wylogowano.",
     },
   },
