@@ -145,8 +145,8 @@ const COLUMNS = `connection_id, sequence, connector, id, type, subject, object_k
   date_part('epoch', time) * 1000 AS time_ms, backfill, traceparent, payload, committed_at::text AS committed_at,
   date_part('epoch', committed_at) * 1000 AS committed_ms`;
 
-/** By the index that knows in which pages an id may be. Exported for the test of its plan. */
-export const EVENT_BY_ID = `SELECT ${COLUMNS} FROM pipeline.event WHERE organization_id = $1 AND id = $2 LIMIT 1`;
+/** By the index that knows in which pages an id may be. */
+const EVENT_BY_ID = `SELECT ${COLUMNS} FROM pipeline.event_by_id($1, $2)`;
 
 /** The day of an event is that of its commit, or a later one when the clock was set back. */
 const within = (more: string): string => `
