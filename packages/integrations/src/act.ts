@@ -1,4 +1,4 @@
-import { type ActionResult, ConnectorError, type Json, ReauthRequired, Rejected } from "@tributary/sdk";
+import { type ActionResult, ClientInvalid, ConnectorError, type Json, ReauthRequired, Rejected } from "@tributary/sdk";
 import { withOrganization } from "@tributary/db";
 import { and, eq, sql } from "drizzle-orm";
 import { createHash } from "node:crypto";
@@ -69,6 +69,7 @@ export async function act(runtime: Runtime, row: ConnectionRow, request: ActRequ
     if (error instanceof Rejected) outcome = { rejected: error.message };
     else if (error instanceof ReauthRequired)
       throw new IntegrationError("reauth_required", "The account must be linked again.");
+    else if (error instanceof ClientInvalid) throw new IntegrationError("oauth_client_invalid", error.message);
     else if (error instanceof ConnectorError) throw new IntegrationError("provider_unavailable", error.message);
     else throw error;
   }

@@ -26,6 +26,8 @@ export interface BeginConsent {
   readonly integration: string;
   /** To link an account again; absent to link another. */
   readonly connectionId?: string;
+  /** What the placeholders in the provider's addresses stand for, such as the company's subdomain there. */
+  readonly values?: Readonly<Record<string, string>>;
 }
 
 /** Step one of linking: where to send the browser. Nothing is stored but a flow of ten minutes. */
@@ -44,6 +46,7 @@ export async function beginConsent(runtime: Runtime, request: BeginConsent): Pro
       scopes: connector.scopes.map(({ id }) => id),
       connectionId,
       ...(parameters === undefined ? {} : { parameters }),
+      ...(request.values === undefined ? {} : { values: request.values }),
     });
     return { kind: "redirect", url };
   });
@@ -71,6 +74,8 @@ export async function finishConsent(runtime: Runtime, callback: ConsentCallback)
     redeem: async (code) => {
       grant = await runtime.vault.redeem(flow, code);
       steps.publish("consent.redeemed");
+      // Before anything is asked with it: a credential that may not do enough is not used at all.
+      refuseWithoutRequired(connector, grant.scopes);
       return consentUser(runtime, connector, flow.scope, flow.connectionId);
     },
   };

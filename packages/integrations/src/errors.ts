@@ -8,6 +8,7 @@ export type IntegrationErrorCode =
   | "action_rejected"
   | "reauth_required"
   | "other_account"
+  | "oauth_client_invalid"
   | "invalid_signature"
   | "malformed_body"
   | "provider_unavailable"

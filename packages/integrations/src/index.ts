@@ -14,7 +14,10 @@ export {
 } from "./erase.ts";
 export { IntegrationError, type IntegrationErrorCode } from "./errors.ts";
 export { createIngress, type InboundRequest, type Ingress } from "./ingress.ts";
+export { jsonColumns } from "./json-columns.ts";
 export { claimDue, type Lease } from "./lease.ts";
+export { type Damage, findDamage, resetDamage, type ResetParts } from "./repair.ts";
+export { renewCredentials } from "./renew-credentials.ts";
 export { createRegistry, type Registry } from "./registry.ts";
 export { errorName, type Log, type Owner, type Runtime } from "./runtime.ts";
 export { type Scheduler, type SchedulerOptions, startScheduler } from "./scheduler.ts";

@@ -23,7 +23,7 @@ export function createRegistry(connectors: readonly Connector[]): Registry {
     if (connector.manifest.events.length === 0) throw wrong("the manifest lists no event types");
     for (const type of connector.manifest.events) eventTokens(type);
     for (const host of connector.manifest.hosts)
-      if (!/^[a-z0-9.-]+(:\d+)?$/.test(host)) throw wrong("a host must be an exact, lower-case host name");
+      if (!HOST.test(host)) throw wrong("a host must be an exact, lower-case host name, or one below a placeholder");
     byId.set(connector.id, connector);
   }
   return {
@@ -35,6 +35,9 @@ export function createRegistry(connectors: readonly Connector[]): Registry {
     },
   };
 }
+
+/** Placeholders are whole labels in front, and what an organisation fills them with is judged by the vault. */
+const HOST = /^(?:\{[a-z][a-z0-9_]*\}\.)*[a-z0-9-]+(?:\.[a-z0-9-]+)*(?::\d+)?$/;
 
 /** The version that new connections get. */
 export const defaultApiVersion = ({ manifest }: Connector): string =>

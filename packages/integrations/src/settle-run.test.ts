@@ -1,6 +1,7 @@
 import { TaskChangedSchema } from "@tributary/contracts";
 import {
   type Connector,
+  ClientInvalid,
   ContractViolation,
   CursorExpired,
   RateLimited,
@@ -26,6 +27,7 @@ describe("what a run's end means", () => {
   it.each([
     [new Retryable("x"), "retryable", "error", true],
     [new RateLimited("x"), "rate_limited", "error", true],
+    [new ClientInvalid("x"), "oauth_client_invalid", "error", true],
     [new ReauthRequired("x"), "reauth_required", "expired", false],
     [new CursorExpired("x"), "cursor_expired", "syncing", true],
     [new ContractViolation("x"), "contract_violation", "error", false],

@@ -10,7 +10,7 @@ describe("what the vault refused", () => {
     ["audit_unavailable", "Retryable"],
     ["url_not_allowed", "ContractViolation"],
     ["response_too_large", "ContractViolation"],
-    ["oauth_client_invalid", "ContractViolation"],
+    ["oauth_client_invalid", "ClientInvalid"],
     ["credential_integrity_error", "VaultError"],
   ])("%s becomes %s", (code, name) => {
     expect((instruction(new VaultError(code, "x")) as Error).name).toBe(name);

@@ -1,5 +1,6 @@
 import {
   type Account,
+  ClientInvalid,
   type Connector,
   ContractViolation,
   type Json,
@@ -69,6 +70,15 @@ export function createUser(context: UserContext): User {
   };
 }
 
+/** Asked again in an hour, however often it was before: somebody has to correct it first. */
+const CLIENT_RETRY_MS = 3_600_000;
+
+export const clientInvalid = (cause?: unknown): ClientInvalid =>
+  new ClientInvalid("The provider does not accept the OAuth client. Its id or secret has to be corrected.", {
+    retryAfterMs: CLIENT_RETRY_MS,
+    cause,
+  });
+
 /** What the vault refused, as the instruction that a connector would give. Anything unknown stays a bug. */
 export function instruction(error: unknown): unknown {
   if (!(error instanceof VaultError)) return error;
@@ -80,9 +90,10 @@ export function instruction(error: unknown): unknown {
       return new Retryable("The provider did not answer.", { cause: error });
     case "audit_unavailable":
       return new Retryable("The access could not be recorded, so nothing was sent.", { cause: error });
+    case "oauth_client_invalid":
+      return clientInvalid(error);
     case "url_not_allowed":
     case "response_too_large":
-    case "oauth_client_invalid":
       return new ContractViolation(`The request was refused: ${error.code}.`, { cause: error });
     default:
       return error;

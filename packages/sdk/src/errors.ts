@@ -13,6 +13,7 @@ export abstract class ConnectorError extends Error {
 export type ConnectorErrorCode =
   | "retryable"
   | "rate_limited"
+  | "oauth_client_invalid"
   | "reauth_required"
   | "cursor_expired"
   | "rejected"
@@ -32,6 +33,14 @@ export class Retryable extends ConnectorError {
 /** The provider asked us to slow down. */
 export class RateLimited extends Retryable {
   override readonly code = "rate_limited";
+}
+
+/**
+ * The provider refuses our OAuth client, not the person's credential: whoever runs the hub, or the organisation whose
+ * client it is, corrects its id or secret. Nobody has to link again, and it heals by itself once that is done.
+ */
+export class ClientInvalid extends Retryable {
+  override readonly code = "oauth_client_invalid";
 }
 
 /** The credential no longer works: the connection becomes `expired`, its owner is told, the cursor is kept. */
