@@ -1,5 +1,6 @@
 -- Erasing a person or an organisation takes what otherwise stays for good: connections, receipts, runs and actions.
-GRANT DELETE ON integrations.connection, integrations.run, integrations.action, integrations.receipt TO tributary_writer;
+GRANT DELETE ON integrations.connection, integrations.run, integrations.action, integrations.receipt,
+  integrations.setting, integrations.notice TO tributary_writer;
 --> statement-breakpoint
 COMMENT ON TABLE integrations.connection IS 'One owner''s link to one integration: its state, its schedule and its lease. Kept after disconnecting, because events and receipts name it; deleted when its owner or the organisation is erased.';
 --> statement-breakpoint

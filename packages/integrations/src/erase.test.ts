@@ -7,7 +7,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { erase, type EraseMessages, type EraseTarget, replayErasures } from "./erase.ts";
 import { migrations } from "./migrations.ts";
 import type { Runtime } from "./runtime.ts";
-import { action, connection, credential, objectState, receipt, run as runs } from "./schema.ts";
+import { action, connection, credential, notice, objectState, receipt, run as runs, setting } from "./schema.ts";
 
 let database: Database;
 beforeAll(async () => {
@@ -186,9 +186,24 @@ it("erasing an organisation takes all of its people, and no other organisation",
   await linked("acme", "user", "mia");
   await linked("acme", "organization", "acme");
   await linked("globex", "user", "mia");
+  await asOwner(database, async (tx) => {
+    for (const organizationId of ["acme", "globex"]) {
+      await tx
+        .insert(setting)
+        .values({ organizationId, integration: "tasks", updatedBy: "mia", updatedAt: new Date() });
+      await tx
+        .insert(notice)
+        .values({ organizationId, id: randomUUID(), code: "record_reset", place: "run.log", rowKey: "mia" });
+    }
+  });
   const report = await erase(recording().runtime, { organizationId: "acme" });
   expect(report).toMatchObject({ connections: 2, revoked: 2, events: 2 });
   expect((await left("mia")).rows).toEqual([1, 1, 1, 1, 1, 0, 1, 1, 1]);
+  const kept = await asOwner(database, async (tx) => [
+    ...(await tx.select().from(setting)),
+    ...(await tx.select().from(notice)),
+  ]);
+  expect(kept.map(({ organizationId }) => organizationId)).toEqual(["globex", "globex"]);
 });
 
 describe("an erasure that was cut short", () => {

@@ -5,7 +5,7 @@ import { and, eq, inArray, isNotNull, lte, or, type SQL, sql } from "drizzle-orm
 import { channel } from "node:diagnostics_channel";
 import { createRunLog } from "./run-log.ts";
 import { errorName, type Log, type Owner, type Runtime } from "./runtime.ts";
-import { action, connection, credential, objectState, receipt, run } from "./schema.ts";
+import { action, connection, credential, notice, objectState, receipt, run, setting } from "./schema.ts";
 import { createThrottle } from "./throttle.ts";
 import { createUser } from "./user.ts";
 
@@ -235,5 +235,13 @@ async function deleteContent(
     await tx
       .delete(table)
       .where(and(eq(table.organizationId, organizationId), inArray(table.connectionId, connectionIds)));
+  if (target.userId === undefined)
+    for (const [table, at] of [
+      [setting, setting.updatedAt],
+      [notice, notice.at],
+    ] as const)
+      await tx
+        .delete(table)
+        .where(and(eq(table.organizationId, organizationId), madeUntil === undefined ? undefined : lte(at, madeUntil)));
   return { connectionIds, events: await eraseEvents(tx, organizationId, connectionIds) };
 }

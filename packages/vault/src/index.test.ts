@@ -39,6 +39,7 @@ describe("what the vault gives out", () => {
       "appendAudit",
       "createKeyFile",
       "createSealer",
+      "jsonColumns",
       "migrations",
       "openAuditor",
       "openKeyKeeper",
@@ -47,12 +48,17 @@ describe("what the vault gives out", () => {
     ]);
     const methods = [
       "accept",
+      "acceptSubmission",
+      "acceptWaiting",
       "beginConsent",
       "describe",
+      "erase",
+      "erasures",
       "forget",
       "integrationSecrets",
       "listClients",
       "open",
+      "openForm",
       "purgeIntegrationSecrets",
       "putClient",
       "redeem",
@@ -61,6 +67,7 @@ describe("what the vault gives out", () => {
       "storeIntegrationSecret",
       "sweep",
       "takeFlow",
+      "verifyKey",
       "verifySignature",
     ];
     expect(Object.keys(harness.vault).toSorted()).toEqual(methods);

@@ -103,4 +103,8 @@ export const DUMP_TABLES = [
   "oauth_client",
   "audit",
   "audit_head",
+  "rotation",
+  "form",
+  "inbox",
+  "erasure",
 ] as const;
