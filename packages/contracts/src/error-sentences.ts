@@ -75,6 +75,10 @@ export const errorSentences: Readonly<Record<ErrorCode, { readonly en: string; r
     en: "The provider does not accept our client. An administrator has to correct it.",
     pl: "Dostawca nie przyjmuje naszego klienta. Musi to poprawić administrator.",
   },
+  oauth_config_incomplete: {
+    en: "A part of the provider's address, such as your company's name there, has to be entered first.",
+    pl: "Najpierw trzeba wpisać część adresu dostawcy, na przykład nazwę firmy w jego usłudze.",
+  },
   reauth_required: {
     en: "The account has to be connected again. Your data is safe.",
     pl: "Konto trzeba połączyć ponownie. Dane są bezpieczne.",

@@ -67,6 +67,7 @@ export const errors = {
   oauth_provider_error: meaning(502, "unavailable", "admin"),
   oauth_exchange_rejected: meaning(502, "unavailable", "person"),
   oauth_client_invalid: meaning(502, "failed_precondition", "admin"),
+  oauth_config_incomplete: meaning(422, "failed_precondition", "admin"),
   // Working with an account
   reauth_required: meaning(409, "failed_precondition", "person"),
   credential_missing: meaning(409, "failed_precondition", "person"),
