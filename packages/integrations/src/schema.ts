@@ -100,6 +100,33 @@ export const action = integrations.table("action", {
 });
 export type ActionOutcome = { readonly id?: string } | { readonly rejected: string };
 
+export const setting = integrations.table("setting", {
+  organizationId: text("organization_id").notNull(),
+  integration: text("integration").notNull(),
+  enabled: boolean("enabled").notNull().default(false),
+  apiVersion: text("api_version"),
+  config: jsonb("config").$type<SettingConfig>().notNull().default({ v: 1 }),
+  version: count("version").notNull().default(1),
+  updatedBy: text("updated_by").notNull(),
+  updatedAt: instant("updated_at").notNull(),
+});
+/** What an integration asks its organisation to set; never a credential. */
+export interface SettingConfig {
+  readonly v: 1;
+  readonly [name: string]: Json;
+}
+
+export const notice = integrations.table("notice", {
+  id: uuid("id").primaryKey(),
+  organizationId: text("organization_id").notNull(),
+  at: instant("at").notNull().defaultNow(),
+  code: text("code").$type<"record_reset" | "secret_moved">().notNull(),
+  /** Table and column. */
+  place: text("place").notNull(),
+  /** Which row of it. */
+  rowKey: text("row_key").notNull(),
+});
+
 export const delivery = integrations.table("delivery", {
   contextId: text("context_id").notNull(),
   deliveryId: text("delivery_id").notNull(),

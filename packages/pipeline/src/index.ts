@@ -44,6 +44,7 @@ export {
 } from "./ledger.ts";
 export { eraseEvents } from "./erase-events.ts";
 export { eraseMessages, type EraseMessagesOptions } from "./erase-messages.ts";
+export { jsonColumns } from "./json-columns.ts";
 export { migrations } from "./migrations.ts";
 export { dropExpiredPartitions, ensurePartitions, type RetentionOptions } from "./partitions.ts";
 export { createHandOff, type HandOff, type Wake } from "./hand-off.ts";

@@ -5,6 +5,7 @@ export type { AuditFault, AuditFaultKind, AuditReport } from "./audit-verify.ts"
 export { type Auditor, openAuditor } from "./auditor.ts";
 export { VaultError, type VaultErrorCode } from "./errors.ts";
 export type { IntegrationSecret, IntegrationSecrets } from "./integration-secrets.ts";
+export { jsonColumns } from "./json-columns.ts";
 export { type KeyKeeper, type KeyKeeperOptions, type KeyStatus, openKeyKeeper } from "./key-keeper.ts";
 export { createKeyFile, type KeySource } from "./keys.ts";
 export { migrations } from "./migrations.ts";

@@ -5,13 +5,14 @@ import { auditCommand } from "./commands/audit.ts";
 import { eraseCommand } from "./commands/erase.ts";
 import { adminLinkCommand } from "./commands/admin-link.ts";
 import { keysCommand } from "./commands/keys.ts";
+import { repairCommand } from "./commands/repair.ts";
 import { natsCommand } from "./commands/nats.ts";
 import { relayCommand } from "./commands/relay.ts";
 
 /** The operator's command. Each of `commands/<name>.ts` is one word of it. Exit codes: `EXIT` of command-line.ts. */
 process.exitCode = await runCommandLine(
   process.argv.slice(2),
-  [...clientCommands, keysCommand, eraseCommand, adminLinkCommand, auditCommand, relayCommand, natsCommand],
+  [...clientCommands, keysCommand, eraseCommand, adminLinkCommand, auditCommand, repairCommand, relayCommand, natsCommand],
   {
     env: process.env,
     integrations: connectors.map(({ id }) => id),

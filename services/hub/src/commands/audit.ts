@@ -23,7 +23,9 @@ export function auditCommand(context: CommandContext): Command {
       withData(context, async (data) => {
         const heads = headsOf(data, options.heads);
         const { organization } = options;
-        const found = await (await auditorOf(data)).verify({
+        const found = await (
+          await auditorOf(data)
+        ).verify({
           heads,
           ...(organization === undefined ? {} : { organizationId: organization }),
         });
@@ -33,7 +35,9 @@ export function auditCommand(context: CommandContext): Command {
     );
   audit
     .command("head")
-    .description("prints where every chain ends, signed, a line each: keep them where nobody who keeps the database can write")
+    .description(
+      "prints where every chain ends, signed, a line each: keep them where nobody who keeps the database can write",
+    )
     .option("--organization <id>", "this organisation's alone")
     .action((options: { readonly organization?: string }, command: Command) =>
       withData(context, async (data) => {
@@ -58,7 +62,8 @@ function headsOf(data: OpenData, file: string | undefined): readonly SignedHead[
 }
 
 function verdict({ organizations, entries, heads, faults }: AuditReport): string[] {
-  const compared = heads === 0 ? "no exported head to compare with: a cut at the end would not show" : `${heads} exported heads agree`;
+  const compared =
+    heads === 0 ? "no exported head to compare with: a cut at the end would not show" : `${heads} exported heads agree`;
   if (faults.length === 0) return [`${entries} entries of ${organizations} organisations are whole; ${compared}`];
   return faults.map(({ organizationId, sequence, fault }) => `${organizationId}: entry ${sequence} ${SAYINGS[fault]}`);
 }
