@@ -98,6 +98,15 @@ describe("people", () => {
     ]);
   });
 
+  it("send a body that is no form, and are told that something is missing", async () => {
+    fake.people.refusal = { status: 422, error: "validation_failed" };
+    const headers = { "content-type": "multipart/form-data; boundary=x" };
+    for (const path of ["/people/invitations", "/people/u-2", "/organizations", "/invitation"]) {
+      const answer = await pages.fetch(new Request(`${ORIGIN}${path}`, { method: "POST", body: "no form", headers }));
+      expect(answer.status).toBe(409);
+    }
+  });
+
   it("see another refusal as a page", async () => {
     fake.people.refusal = { status: 403, error: "csrf_rejected" };
     const answer = await post("/people/u-2");

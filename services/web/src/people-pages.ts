@@ -50,7 +50,7 @@ export function addPeoplePages(app: Hono, { api, frameOf, show, redirect }: Peop
   form(
     "/organizations",
     async (c) => {
-      const { id } = await asks(c).createOrganization(text((await c.req.parseBody())["name"]));
+      const { id } = await asks(c).createOrganization(text((await fields(c))["name"]));
       return `/organizations?outcome=created#organization-${id}`;
     },
     organizations,
@@ -61,7 +61,7 @@ export function addPeoplePages(app: Hono, { api, frameOf, show, redirect }: Peop
   form(
     "/people/invitations",
     async (c) => {
-      const email = text((await c.req.parseBody())["email"]);
+      const email = text((await fields(c))["email"]);
       // Not a redirect: the link is in no address. Sending the form again ends this invitation and makes another.
       return show(c, invitedPage(await known(c), await asks(c).invite(email, await ticked(c))));
     },
@@ -113,7 +113,7 @@ export function addPeoplePages(app: Hono, { api, frameOf, show, redirect }: Peop
   form(
     "/invitation",
     async (c) => {
-      const { id } = await asks(c).accept(tokenIn((await c.req.parseBody())["token"]));
+      const { id } = await asks(c).accept(tokenIn((await fields(c))["token"]));
       return `/organizations?outcome=joined#organization-${id}`;
     },
     organizations,
@@ -123,8 +123,12 @@ export function addPeoplePages(app: Hono, { api, frameOf, show, redirect }: Peop
 const refusalOf = ({ speech }: Frame, code: string): string | undefined =>
   Object.entries(speech.words.people.refused).find(([name]) => name === code)?.[1];
 
+/** A body that is no form has no fields; the API says what is missing. */
+const fields = (c: Context): Promise<Record<string, unknown>> =>
+  c.req.parseBody({ all: true }).catch((): Record<string, unknown> => ({}));
+
 const ticked = async (c: Context): Promise<string[]> => {
-  const { permission } = await c.req.parseBody({ all: true });
+  const { permission } = await fields(c);
   return [permission].flat().filter((one): one is string => typeof one === "string");
 };
 
