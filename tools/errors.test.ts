@@ -41,14 +41,21 @@ describe("the closed set of codes", () => {
   });
 
   it("lets a program repeat what may succeed later, and nothing else", () => {
-    expect(codes.filter((code) => isRetryable(code)).every((code) => [429, 503].includes(errors[code].http))).toBe(true);
+    expect(codes.filter((code) => isRetryable(code)).every((code) => [429, 503].includes(errors[code].http))).toBe(
+      true,
+    );
     expect(isRetryable("provider_unavailable")).toBe(true);
     expect(isRetryable("reauth_required")).toBe(false);
   });
 
   it("turns whatever else is thrown into internal_error", () => {
     expect(codeOf(Object.assign(new Error("x"), { code: "conflict" }))).toBe("conflict");
-    for (const thrown of [new Error("x"), Object.assign(new Error("x"), { code: "ECONNREFUSED" }), "conflict", undefined])
+    for (const thrown of [
+      new Error("x"),
+      Object.assign(new Error("x"), { code: "ECONNREFUSED" }),
+      "conflict",
+      undefined,
+    ])
       expect(codeOf(thrown)).toBe("internal_error");
     expect(codeOf(Object.assign(new Error("x"), { code: "toString" }))).toBe("internal_error");
   });
@@ -60,7 +67,7 @@ const WITH: Readonly<Record<string, readonly number[]>> = {
   not_found: [404, 410],
   already_exists: [409],
   permission_denied: [400, 403],
-  resource_exhausted: [413, 429, 502],
+  resource_exhausted: [409, 413, 429, 502],
   failed_precondition: [400, 409, 422, 500, 502],
   aborted: [400, 409],
   unimplemented: [405],

@@ -7,6 +7,7 @@ import { type Assets, loadAssets } from "./assets.ts";
 import { connectPage } from "./connect-page.ts";
 import { cannotCheckPage, connectionsPage } from "./connections-page.ts";
 import { disconnectPage } from "./disconnect-page.ts";
+import { errorsPage, readErrorsText } from "./errors-page.ts";
 import { historyPage } from "./history-page.ts";
 import { type Frame, type Html, notice, plainPage, type Theme, themes } from "./layout.ts";
 import { LastNames } from "./last-names.ts";
@@ -145,6 +146,9 @@ export function createPages(options: PagesOptions): Hono {
     if (wantsJson) return download(`receipt-${receipt.id}.json`, receipt);
     return receiptPage(known, receipt, of(integrations, receipt.integration));
   });
+
+  const errorsText = readErrorsText();
+  app.get("/docs/errors", (c) => show(c, errorsPage(frameOf(c), errorsText)));
 
   addPeoplePages(app, { api: options.api, frameOf, show, redirect });
 
