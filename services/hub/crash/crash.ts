@@ -1,3 +1,4 @@
+import { runPlanted } from "./run-planted.ts";
 import { ROUNDS, runWhole } from "./run.ts";
 
 export interface CrashOptions {
@@ -16,7 +17,12 @@ export interface CrashOutcome {
 }
 
 /** What the command does, without the command. */
-export async function crash({ rounds = ROUNDS, seed, say, signal }: CrashOptions): Promise<CrashOutcome> {
+export async function crash({ rounds = ROUNDS, seed, planted, say, signal }: CrashOptions): Promise<CrashOutcome> {
+  if (planted !== undefined) {
+    const { missed, caught, unclean } = await runPlanted({ ids: planted, seed, say, signal });
+    const lastLine = { planted: missed.length + caught.length, caught: caught.length, unclean: unclean.length };
+    return { clean: missed.length === 0 && unclean.length === 0, lastLine };
+  }
   say(`seed ${seed}, ${rounds} rounds`);
   const whole = await runWhole({ rounds, seed, say, signal });
   say("");

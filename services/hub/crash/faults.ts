@@ -17,10 +17,10 @@ export interface Stage {
 export const count = ({ faults }: Pick<Stage, "faults">, fault: string, times = 1): void =>
   void faults.set(fault, (faults.get(fault) ?? 0) + times);
 
-const RECOVERY_MS_MAX = 15_000;
+export const RECOVERY_MS_MAX = 15_000;
 
 /** Under load: something must have moved since the last fault, and a moment of chance goes by. */
-async function underLoad(stage: Stage, more = 20): Promise<void> {
+export async function underLoad(stage: Stage, more = 20): Promise<void> {
   if (!(await stage.crew.moved(more, RECOVERY_MS_MAX)))
     stage.world.problems.push("nothing moved within 15 s of a fault");
   await sleep(stage.random() * 150);
@@ -108,15 +108,15 @@ export async function outliveWindow(stage: Stage, times: number, windowMs: numbe
 }
 
 /** @returns false, and says so, when the process did not come to the point. */
-async function dieAt({ world, crew }: Stage, role: Role, arm: Arm): Promise<boolean> {
+export async function dieAt({ world, crew }: Stage, role: Role, arm: Arm): Promise<boolean> {
   const worker = crew.of(role);
   worker.arm(arm);
   const died = await Promise.race([worker.ended.then(() => true), sleep(REACH_MS_MAX).then(() => false)]);
-  if (!died) world.problems.push(`${arm.point}/${arm.moment} was not reached within ${REACH_MS_MAX / 1_000} s`);
+  if (!died) world.failures.push(`${arm.point}/${arm.moment} was not reached within ${REACH_MS_MAX / 1_000} s`);
   return died;
 }
 
-const REACH_MS_MAX = 30_000;
+export const REACH_MS_MAX = 30_000;
 
 export interface PointMoment {
   readonly point: string;
@@ -140,7 +140,7 @@ export async function killAtPoints(stage: Stage, role: Role, moments: readonly P
     const ended = await Promise.race([worker.ended, sleep(REACH_MS_MAX).then(() => undefined)]);
     if (ended?.at === `${point}/${moment}`) count(stage, `${role} killed at a point`);
     else {
-      world.problems.push(`${point}/${moment} was not reached within ${REACH_MS_MAX / 1_000} s`);
+      world.failures.push(`${point}/${moment} was not reached within ${REACH_MS_MAX / 1_000} s`);
       if (ended === undefined) await worker.kill();
     }
   }
@@ -155,7 +155,7 @@ export async function freezeRelay(stage: Stage, moment: Moment, windowMs: number
   const other = world.start("relay", ["relay"]);
   frozen.arm({ point: "relay.publish", moment, turn: 2, act: "stop" });
   if (!(await frozen.untilFrozen(REACH_MS_MAX))) {
-    world.problems.push(`relay.publish/${moment} was not reached`);
+    world.failures.push(`relay.publish/${moment} was not reached`);
     return void (await other.kill());
   }
   await world.ageLeader();
@@ -177,7 +177,7 @@ export async function freezeCommit(stage: Stage): Promise<void> {
   // So that there is a page to hold, and later something newer than what it holds.
   for (const account of world.connections.keys()) world.provider.add(account, 30);
   frozen.arm({ point: "commit.guard", moment: "before", turn: 3, act: "stop" });
-  if (!(await frozen.untilFrozen(REACH_MS_MAX))) return void world.problems.push("commit.guard was not reached");
+  if (!(await frozen.untilFrozen(REACH_MS_MAX))) return void world.failures.push("commit.guard was not reached");
   const other = await crew.replace("commit");
   for (const account of world.connections.keys()) world.provider.add(account, 150);
   await underLoad(stage, 1_000);

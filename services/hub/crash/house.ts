@@ -63,14 +63,14 @@ export async function runTrial(
     const { postgres, compiled, opened } = house;
     const world = await openWorld({ windowMs: WINDOW_MS, ...trial.world, postgres, compiled, opened });
     const crew: Crew = await startCrew(world, trial.roles);
-    if (!(await crew.ready())) world.problems.push("the processes were not ready within 30 s");
+    if (!(await crew.ready())) world.failures.push("the processes were not ready within 30 s");
     const faults = new Map<string, number>();
     const endLoad = world.load(trial.load);
     opened.push(() => Promise.resolve(endLoad()));
     await trial.faults({ world, crew, random, faults, say });
     endLoad();
     const drained = await drain(world, trial.quietMs);
-    if (!(await crew.dismiss())) world.problems.push("a process did not end when it was told to");
+    if (!(await crew.dismiss())) world.failures.push("a process did not end when it was told to");
     const verdict = await verify(world, drained);
     return { ...verdict, faults, reached: world.reached, seconds: (performance.now() - started) / 1_000 };
   } finally {

@@ -161,7 +161,7 @@ function summed(results: readonly TrialResult[], seconds: number): Whole {
     (name) => (reached.get(name)?.kills ?? 0) === 0,
   );
   const problems = [
-    ...results.flatMap((result) => result.problems),
+    ...results.flatMap((result) => [...result.problems, ...result.failures]),
     ...missed.map((name) => `nothing was killed at ${name}`),
   ];
   const sum = (of: (result: TrialResult) => number): number => results.reduce((all, each) => all + of(each), 0);
@@ -181,10 +181,10 @@ function summed(results: readonly TrialResult[], seconds: number): Whole {
 
 export function described(name: string, result: TrialResult): string {
   const faults = [...result.faults].map(([fault, times]) => `${times} × ${fault}`).join(", ");
-  const { effects, lost, duplicates, reordered, seconds, problems } = result;
+  const { effects, lost, duplicates, reordered, seconds, problems, failures } = result;
   const counts = `${effects} effects: ${lost} lost, ${duplicates} twice, ${reordered} out of order`;
   const lines = [`${isClean(result) ? "✓" : "✗"} ${name} (${seconds.toFixed(0)} s)`, `  ${faults}`, `  ${counts}`];
-  return [...lines, ...problems.map((problem) => `  ✗ ${problem}`)].join("\n");
+  return [...lines, ...[...problems, ...failures].map((problem) => `  ✗ ${problem}`)].join("\n");
 }
 
 export type { Stage };

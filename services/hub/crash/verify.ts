@@ -11,11 +11,16 @@ export interface Verdict {
   readonly reordered: number;
   /** Anything else that must not be: it did not drain, a sequence has a gap, a lease was kept, a message has no id. */
   readonly problems: readonly string[];
+  /** What makes the trial worth nothing. */
+  readonly failures: readonly string[];
   readonly effects: number;
 }
 
-export const isClean = ({ lost, duplicates, reordered, problems }: Verdict): boolean =>
+/** Whether the path did everything that it promises; nothing is said of whether the trial was one. */
+export const isRight = ({ lost, duplicates, reordered, problems }: Verdict): boolean =>
   lost === 0 && duplicates === 0 && reordered === 0 && problems.length === 0;
+
+export const isClean = (verdict: Verdict): boolean => isRight(verdict) && verdict.failures.length === 0;
 
 /**
  * Waits until every change that can have an effect has one, and the stream holds every event.
@@ -105,6 +110,7 @@ export async function verify(world: World, drained: boolean): Promise<Verdict> {
     duplicates: byEffect.duplicates + Number(twice?.n ?? 0n) + stream.duplicates,
     reordered: byEffect.reordered + stream.reordered,
     problems,
+    failures: world.failures,
     effects: effects.length,
   };
 }

@@ -1,9 +1,9 @@
 // A process of the harness: the real packages, put together as the hub puts them together, with what is handed in to them
 // watched. It ends itself where it is armed to, and when whoever started it is gone.
-import { openPostgres, type Queryable, run } from "@tributary/db";
+import { openPostgres, run } from "@tributary/db";
 import type { Runtime } from "@tributary/integrations";
 import type { HandOff, Relay } from "@tributary/pipeline";
-import type { EventContext, Inbox, Subscription } from "@tributary/subscriber";
+import type { EventContext, Subscription } from "@tributary/subscriber";
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Arm, createTripwire, type Role, watchBroker, watchedDatabase } from "./points.ts";
@@ -141,31 +141,34 @@ async function runtime(database: Runtime["database"], handOff: HandOff): Promise
   };
 }
 
-const RECORD = "INSERT INTO crash.inbox (event_id) VALUES ($1) ON CONFLICT DO NOTHING RETURNING event_id";
 const EFFECT = "INSERT INTO crash.effect (connection_id, change, event_id, sequence) VALUES ($1, $2, $3, $4)";
+
+interface Tx {
+  query(text: string, parameters: unknown[]): Promise<{ rows: object[] }>;
+}
 
 async function startSubscriber(): Promise<void> {
   const { TaskChangedSchema, TaskCompletedSchema } = await import("@tributary/contracts");
-  const { retry, subscribe } = await import("@tributary/subscriber");
+  const { postgresInbox, retry, subscribe } = await import("@tributary/subscriber");
   const opened = openPostgres({ url: settings.databaseUrl, connectionsMax: 8 });
   closing.push(() => opened.close());
   const database = watchedDatabase(opened, tripwire);
-  const inbox: Inbox<Queryable> = {
-    once: (eventId, effect) =>
-      database.transaction(async (tx) => {
-        if ((await run(tx, RECORD, [eventId])).length === 0) return false;
-        await effect(tx);
-        return true;
-      }),
-  };
-  const handle = async ({ task }: { task?: { title: string } | undefined }, context: EventContext<Queryable>) => {
+  const inbox = postgresInbox<Tx>({
+    consumer: "crash",
+    table: "crash.inbox",
+    transaction: (work) =>
+      database.transaction((tx) =>
+        work({ query: async (text, parameters) => ({ rows: await run<object>(tx, text, parameters) }) }),
+      ),
+  });
+  const handle = async ({ task }: { task?: { title: string } | undefined }, context: EventContext<Tx>) => {
     const change = Number.parseInt(task?.title ?? "", 10);
     // Now and then a service fails, and what follows in its connection waits.
     if (change % 41 === 0 && context.attempt === 1) throw retry(20);
-    await run(context.tx, EFFECT, [context.connectionId, change, context.id, context.sequence]);
+    await context.tx.query(EFFECT, [context.connectionId, change, context.id, context.sequence]);
   };
   subscription = await untilItWorks(() =>
-    subscribe<Queryable>({
+    subscribe<Tx>({
       url: settings.natsUrl,
       name: "crash",
       inbox,

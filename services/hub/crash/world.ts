@@ -3,6 +3,7 @@ import { asOwner, type PrivatePostgres } from "@tributary/db/testing";
 import { migrations as integrationTables } from "@tributary/integrations";
 import { ensurePartitions, migrations as pipelineTables } from "@tributary/pipeline";
 import { openStreamSurgeon, type PrivateNats, startPrivateNats, type StreamSurgeon } from "@tributary/pipeline/testing";
+import { INBOX_TABLE } from "@tributary/subscriber";
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { LARGE_ACCOUNT } from "./change-connector.ts";
@@ -35,8 +36,10 @@ export interface World {
   /** Connection ids by account. */
   readonly connections: ReadonlyMap<string, string>;
   readonly poison: number | undefined;
-  /** What must not happen and is no event's fault: a process that ended by itself, a lease that was never given back. */
+  /** What the path must not do: stand still, be led by two. */
   readonly problems: string[];
+  /** What makes a trial worth nothing: a process that ended by itself, a point that nobody came to. */
+  readonly failures: string[];
   /** How often each moment of each point was reached, and how often a process ended there. */
   readonly reached: Map<string, { times: number; kills: number }>;
   /** Asks the database as its owner; waits while it is down. */
@@ -55,7 +58,7 @@ const ACCOUNTS = ["a1", "a2", "a3", "a4", "a5", "a6", "a7", "poisoned", LARGE_AC
 
 const TABLES = [
   "CREATE SCHEMA crash",
-  "CREATE TABLE crash.inbox (event_id text PRIMARY KEY)",
+  INBOX_TABLE.replace("{table}", "crash.inbox"),
   `CREATE TABLE crash.effect (number bigserial PRIMARY KEY, connection_id uuid NOT NULL, change bigint NOT NULL,
     event_id text NOT NULL, sequence bigint NOT NULL)`,
   "CREATE INDEX ON crash.effect (connection_id, change)",
@@ -70,12 +73,14 @@ const CREDENTIAL = `
 INSERT INTO integrations.credential (id, connection_id, organization_id, integration, secret_ids, granted_scopes, meta)
 VALUES ($1, $2, 'acme', 'crash', '{}', '{}', '{"v": "1"}')`;
 
-/** Past its end a lease is anybody's; the token says who still has it. */
+/** Past its end a lease is anybody's; the token says who still has it. A frozen process may hold rows: they are left. */
 const AGE_LEASES = `
 UPDATE integrations.connection SET lease_until = now() - interval '1 second', due_at = now() - interval '1 second'
-WHERE lease_until IS NOT NULL`;
+WHERE id IN (SELECT id FROM integrations.connection WHERE lease_until IS NOT NULL FOR UPDATE SKIP LOCKED)`;
 
-const AGE_LEADER = "UPDATE pipeline.relay_leader SET until = now() - interval '1 second'";
+const AGE_LEADER = `
+UPDATE pipeline.relay_leader SET until = now() - interval '1 second'
+WHERE stream IN (SELECT stream FROM pipeline.relay_leader FOR UPDATE SKIP LOCKED)`;
 
 const ASK_ATTEMPTS = 300;
 
@@ -92,6 +97,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
   const workers = new Set<WorkerProcess>();
   opened.push(() => Promise.all([...workers].map((worker) => worker.kill())));
   const problems: string[] = [];
+  const failures: string[] = [];
   const reached: World["reached"] = new Map();
   const ask = async <T>(text: string, params: readonly unknown[] = []): Promise<T[]> => {
     for (let attempt = 1; ; attempt++) {
@@ -116,7 +122,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
       workers.delete(worker);
       for (const [point, times] of Object.entries(worker.status.reached)) count(reached, point, times, 0);
       if (at !== undefined) count(reached, at, 1, 1);
-      if (unexpected) problems.push(`${name} ended by itself: ${said.trim().split("\n").slice(-6).join(" | ")}`);
+      if (unexpected) failures.push(`${name} ended by itself: ${said.trim().split("\n").slice(-6).join(" | ")}`);
     });
     return worker;
   }
@@ -129,6 +135,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
     connections,
     poison,
     problems,
+    failures,
     reached,
     ask,
     start,

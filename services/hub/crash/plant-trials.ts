@@ -1,0 +1,163 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import {
+  count,
+  dieAt,
+  freezeCommit,
+  freezeRelay,
+  killAtPoints,
+  killBroker,
+  type PointMoment,
+  REACH_MS_MAX,
+  RECOVERY_MS_MAX,
+  rollBackStore,
+  type Stage,
+  underLoad,
+} from "./faults.ts";
+import { type Trial, WINDOW_MS } from "./house.ts";
+import type { PlantTrial } from "./plants.ts";
+import type { Moment } from "./points.ts";
+
+/** The change of the account "poisoned" that is too large for the broker. */
+const POISON = 40;
+
+const LOAD = 60;
+const QUIET_MS = 8_000;
+
+const trial = (faults: Trial["faults"], world: Trial["world"] = {}, load = LOAD): Trial => ({
+  world,
+  load,
+  faults,
+  quietMs: QUIET_MS,
+});
+
+const points = (...names: readonly `${string}/${Moment}`[]): PointMoment[] =>
+  names.map((name) => {
+    const [point = "", moment] = name.split("/");
+    return { point, moment: moment as Moment };
+  });
+
+const everyAccount = ({ world }: Stage, changes: number): void => {
+  for (const account of world.connections.keys()) world.provider.add(account, changes);
+};
+
+/** Short ones, each with the faults that its bugs cannot bear. The code as it is bears all of them. */
+export const PLANT_TRIALS: Readonly<Record<PlantTrial, Trial>> = {
+  load: trial(async (stage) => {
+    everyAccount(stage, 100);
+    await stage.crew.moved(1_500, RECOVERY_MS_MAX);
+  }),
+  silence: trial(
+    async (stage) => {
+      for (let each = 0; each < 4; each++) {
+        everyAccount(stage, 10);
+        await sleep(1_200);
+      }
+    },
+    { silent: true },
+  ),
+  poison: trial(
+    async (stage) => {
+      everyAccount(stage, POISON * 3);
+      await stage.crew.moved(1_500, RECOVERY_MS_MAX);
+    },
+    { poison: POISON },
+  ),
+  "relay dies": trial(async (stage) => {
+    for (const { point, moment } of points("relay.publish/before", "relay.ack/before", "relay.record/before")) {
+      await underLoad(stage);
+      if (!(await dieAt(stage, "relay", { point, moment, turn: 1, act: "kill" }))) return;
+      count(stage, "relay killed");
+      await sleep(WINDOW_MS * 2);
+      await stage.crew.replace("relay");
+    }
+    await underLoad(stage);
+  }),
+  "relay frozen": trial((stage) => freezeRelay(stage, "half", WINDOW_MS)),
+  "two relays": trial(twoRelays),
+  "late record": trial(lateRecord, {}, 0),
+  "hub beside another": trial(hubBesideAnother),
+  "broker dies": trial((stage) => killBroker(stage, 6)),
+  "roll-back": trial((stage) => rollBackStore(stage, 1, WINDOW_MS)),
+  "commit dies": trial((stage) =>
+    killAtPoints(
+      stage,
+      "commit",
+      points("commit.state/before", "commit.append/before", "commit.append/after", "commit.commit/after"),
+    ),
+  ),
+  "commit frozen": trial(freezeCommit),
+  "subscriber dies": trial(async (stage) => {
+    everyAccount(stage, 200);
+    await killAtPoints(
+      stage,
+      "subscribe",
+      points("subscribe.effect/before", "subscribe.inbox/before", "subscribe.commit/after", "subscribe.ack/before"),
+    );
+  }),
+};
+
+/** Nobody dies, so the lead stays where it is. */
+async function twoRelays(stage: Stage): Promise<void> {
+  const { world } = stage;
+  await underLoad(stage);
+  const other = world.start("relay", ["relay"]);
+  for (let waited = 0; waited < RECOVERY_MS_MAX && !other.status.ready; waited += 50) await sleep(50);
+  const token = async (): Promise<bigint | undefined> =>
+    (await world.ask<{ token: bigint }>("SELECT token FROM pipeline.relay_leader"))[0]?.token;
+  const before = await token();
+  await sleep(4_000);
+  if ((await token()) !== before) world.problems.push("the lead changed hands although nobody died");
+  await underLoad(stage);
+}
+
+/**
+ * A leader that froze between the broker's answer and its record wakes up when the stream has lost what was answered
+ * and another process leads: its record must not count.
+ */
+export async function lateRecord(stage: Stage): Promise<void> {
+  const { world, crew } = stage;
+  const { nats, provider } = world;
+  everyAccount(stage, 20);
+  await crew.moved(300, RECOVERY_MS_MAX);
+  await sleep(1_500);
+  await nats.kill();
+  nats.saveStore();
+  await nats.restart();
+  const late = crew.of("relay");
+  const next = world.start("relay", ["relay"], { point: "relay.look", moment: "before", turn: 1, act: "stop" });
+  for (let waited = 0; waited < RECOVERY_MS_MAX && next.status.relay !== "standby"; waited += 50) await sleep(50);
+  late.arm({ point: "relay.ack", moment: "after", turn: 1, act: "stop" });
+  provider.add("a1", 30);
+  if (!(await late.untilFrozen(REACH_MS_MAX))) return void world.failures.push("relay.ack/after was not reached");
+  await nats.kill();
+  nats.restoreStore();
+  await nats.restart();
+  await world.ageLeader();
+  if (!(await next.untilFrozen(REACH_MS_MAX))) return void world.failures.push("relay.look/before was not reached");
+  late.thaw();
+  await sleep(1_500);
+  await late.kill();
+  next.thaw();
+  crew.adopt("relay", next);
+  count(stage, "relay frozen between answer and record");
+  await sleep(500);
+  everyAccount(stage, 40);
+  await crew.moved(300, RECOVERY_MS_MAX);
+}
+
+/** A hub commits and publishes in one process, from memory, while another process commits to the same connections. */
+export async function hubBesideAnother(stage: Stage): Promise<void> {
+  const { world, crew } = stage;
+  await underLoad(stage);
+  const hub = world.start("hub", ["commit", "relay"]);
+  for (let waited = 0; waited < RECOVERY_MS_MAX && !hub.status.ready; waited += 50) await sleep(50);
+  await crew.of("relay").kill();
+  crew.adopt("relay", hub);
+  count(stage, "relay killed");
+  await world.ageLeader();
+  for (let each = 0; each < 10; each++) {
+    everyAccount(stage, 5);
+    await sleep(400);
+  }
+  await underLoad(stage);
+}
