@@ -22,6 +22,7 @@ export { createRegistry, type Registry } from "./registry.ts";
 export { errorName, type Log, type Owner, type Runtime } from "./runtime.ts";
 export { type Scheduler, type SchedulerOptions, startScheduler } from "./scheduler.ts";
 export type { ConnectionRow, ReceiptRow } from "./schema.ts";
+export { moveAllPlaintext, readSetting, type Setting, type SettingChange, writeSetting } from "./setting.ts";
 export { missingScopes, type State } from "./state.ts";
 export { type RunResult, syncRun } from "./sync-run.ts";
 export { createThrottle, type Throttle } from "./throttle.ts";
