@@ -3,6 +3,7 @@ import { type Database, migrate, openPglite, openPostgres, run } from "@tributar
 import { asOwner, type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
 import { migrations as pipelineTables } from "@tributary/pipeline";
 import type { Connector, Delivery } from "@tributary/sdk";
+import type { SignedContext } from "@tributary/vault";
 import { createHmac, randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createIngress, type InboundRequest } from "./ingress.ts";
@@ -39,6 +40,14 @@ const request = (delivery: string, accounts: readonly string[]): InboundRequest 
   };
 };
 
+/** Clients by context: the deployment's, two that organisations brought, and one of another integration. */
+const CONTEXTS: Readonly<Record<string, SignedContext>> = {
+  chores: { integration: "chores", organizationId: undefined },
+  "chores.acme": { integration: "chores", organizationId: "acme" },
+  "chores.globex": { integration: "chores", organizationId: "globex" },
+  other: { integration: "other", organizationId: undefined },
+};
+
 describe.each(["pglite", "postgres"] as const)("webhooks, on %s", (engine) => {
   let database: Database;
   let runtime: Runtime;
@@ -46,8 +55,8 @@ describe.each(["pglite", "postgres"] as const)("webhooks, on %s", (engine) => {
     database = engine === "pglite" ? await openPglite() : openPostgres({ url: await server.createDatabase() });
     await migrate(database, [pipelineTables, migrations]);
     const vault = {
-      verifySignature: async (_context: string, _scheme: string, body: Uint8Array, signature: Uint8Array) =>
-        sign(body).equals(signature),
+      verifySignature: async (context: string, _scheme: string, body: Uint8Array, signature: Uint8Array) =>
+        sign(body).equals(signature) ? CONTEXTS[context] : undefined,
     };
     runtime = { database, vault, registry: createRegistry([chores]) } as unknown as Runtime;
   });
@@ -101,6 +110,19 @@ describe.each(["pglite", "postgres"] as const)("webhooks, on %s", (engine) => {
     const account = await connection(state);
     expect(await createIngress(runtime).receive(request(randomUUID(), [account]))).toBe(0);
     expect(await isDue(account)).toBe(false);
+  });
+
+  it("wakes an organisation's own connections alone when its own client signed", async () => {
+    const account = await connection();
+    const ingress = createIngress(runtime);
+    const by = (contextId: string) => ingress.receive({ ...request(randomUUID(), [account]), contextId });
+    // Whoever brought the client knows its secret, and may sign what he likes.
+    expect(await by("chores.globex")).toBe(0);
+    expect(await isDue(account)).toBe(false);
+    for (const contextId of ["other", "unknown"])
+      await expect(by(contextId)).rejects.toMatchObject({ code: "invalid_signature" });
+    expect(await by("chores.acme")).toBe(1);
+    expect(await isDue(account)).toBe(true);
   });
 
   it("keeps nothing of a request that is not genuine, or that nobody can read", async () => {

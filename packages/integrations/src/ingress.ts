@@ -44,6 +44,8 @@ interface AcceptedDelivery {
   readonly id: string;
   readonly integration: string;
   readonly accounts: readonly string[];
+  /** Whose connections it may wake; null: everybody's, for the client that signed it is the deployment's. */
+  readonly organization: string | null;
 }
 
 /**
@@ -98,18 +100,19 @@ const unavailable = (cause?: unknown): IntegrationError => {
  */
 const ACCEPT = `
 WITH incoming AS (
-  SELECT DISTINCT ON (context, id) * FROM jsonb_to_recordset($1::jsonb) AS x (context text, id text, integration text, accounts jsonb)
+  SELECT DISTINCT ON (context, id) * FROM jsonb_to_recordset($1::jsonb) AS x (context text, id text, integration text, accounts jsonb, organization text)
 ), first AS (
   INSERT INTO integrations.delivery (context_id, delivery_id, integration)
   SELECT context, id, integration FROM incoming ORDER BY context, id
   ON CONFLICT DO NOTHING RETURNING context_id, delivery_id
 ), concerned AS (
-  SELECT DISTINCT i.integration, a.account FROM incoming i
+  SELECT DISTINCT i.integration, i.organization, a.account FROM incoming i
   JOIN first f ON f.context_id = i.context AND f.delivery_id = i.id
   CROSS JOIN jsonb_array_elements_text(i.accounts) AS a (account)
 ), locked AS (
   SELECT c.id FROM concerned n JOIN integrations.connection c ON c.integration = n.integration AND c.account_id = n.account
   WHERE c.state NOT IN ('paused', 'expired', 'disconnected') AND NOT (c.wake AND c.due_at <= now())
+    AND (n.organization IS NULL OR c.organization_id = n.organization)
   ORDER BY c.id FOR UPDATE OF c
 ), woken AS (
   UPDATE integrations.connection c SET due_at = now(), wake = true FROM locked WHERE c.id = locked.id
@@ -132,12 +135,20 @@ async function accept(runtime: Runtime, request: InboundRequest): Promise<Accept
   const connector = runtime.registry.get(request.integration);
   const { webhook } = connector;
   if (webhook?.accounts === undefined) throw notFound();
-  await verify(runtime, webhook, request);
+  const organization = await verify(runtime, webhook, request);
   const accounts = readAccounts(webhook, Object.fromEntries(request.headers), parse(request.body));
-  return { context: request.contextId, id: identify(webhook, request), integration: connector.id, accounts };
+  return {
+    context: request.contextId,
+    id: identify(webhook, request),
+    integration: connector.id,
+    accounts,
+    organization,
+  };
 }
 
-async function verify(runtime: Runtime, webhook: Webhook, { contextId, headers, body }: InboundRequest): Promise<void> {
+/** @returns the organisation that it may speak for; null for every one. */
+async function verify(runtime: Runtime, webhook: Webhook, request: InboundRequest): Promise<string | null> {
+  const { contextId, integration, headers, body } = request;
   const refused = (): IntegrationError =>
     new IntegrationError("invalid_signature", "The signature does not match the body.");
   const { verify: how } = webhook;
@@ -146,7 +157,10 @@ async function verify(runtime: Runtime, webhook: Webhook, { contextId, headers, 
   const value = headers.get(how.header);
   if (value === null || !value.startsWith(how.prefix ?? "")) throw refused();
   const signature = Buffer.from(value.slice((how.prefix ?? "").length), how.encoding);
-  if (!(await runtime.vault.verifySignature(contextId, "hmac-sha256", body, signature))) throw refused();
+  const signed = await runtime.vault.verifySignature(contextId, "hmac-sha256", body, signature);
+  // A client that is somebody's own for one integration proves nothing about another.
+  if (signed?.integration !== integration) throw refused();
+  return signed.organizationId ?? null;
 }
 
 function parse(body: Uint8Array): Json {

@@ -180,11 +180,14 @@ describe("an organisation's own client", () => {
     const body = Buffer.from("{}");
     const sign = (secret: string) => new Uint8Array(createHmac("sha256", secret).update(body).digest());
     const verify = (context: string, by: Uint8Array) => vault.verifySignature(context, "hmac-sha256", body, by);
-    expect(await verify(contextId, sign(OWN.clientSecret))).toBe(true);
-    expect(await verify(contextId, sign(CLIENT.clientSecret))).toBe(false);
-    expect(await verify("tasks", sign(CLIENT.clientSecret))).toBe(true);
-    expect(await verify("tasks.aaaaaaaaaaaaaaaaaaaaaa", sign(OWN.clientSecret))).toBe(false);
-    expect(await verify("'; DROP TABLE vault.flow", sign(OWN.clientSecret))).toBe(false);
+    // It may speak for its own organisation and integration; the deployment's client for every organisation.
+    const acme = { integration: "tasks", organizationId: "acme" };
+    expect(await verify(contextId, sign(OWN.clientSecret))).toEqual(acme);
+    expect(await verify(contextId, sign(CLIENT.clientSecret))).toBeUndefined();
+    const everybody = { integration: "tasks", organizationId: undefined };
+    expect(await verify("tasks", sign(CLIENT.clientSecret))).toEqual(everybody);
+    expect(await verify("tasks.aaaaaaaaaaaaaaaaaaaaaa", sign(OWN.clientSecret))).toBeUndefined();
+    expect(await verify("'; DROP TABLE vault.flow", sign(OWN.clientSecret))).toBeUndefined();
   });
 
   const evil = { ...SPEC, tokenUrl: "https://evil.example.com/oauth/token" };

@@ -10,7 +10,7 @@ import { inOrganization, type VaultParts } from "./parts.ts";
 import { oauthClient } from "./schema.ts";
 import { specUnder, type Terms } from "./terms.ts";
 import { fillSpec, tokenHostOf } from "./url-template.ts";
-import type { ClientRequest, ClientSummary, CredentialScope } from "./vault.ts";
+import type { ClientRequest, ClientSummary, CredentialScope, SignedContext } from "./vault.ts";
 
 /**
  * OAuth clients. Whoever deploys configures some, for every organisation; an organisation may bring its own, and its own
@@ -171,10 +171,15 @@ export async function removeClient(parts: VaultParts, organizationId: string, co
 
 const KEY_MS = 60_000;
 
+interface SigningKey {
+  readonly key: KeyObject;
+  readonly context: SignedContext;
+}
+
 /** The secrets that webhooks are signed with, by context. An organisation's is kept for a minute after it was opened. */
-export function signingKeys(parts: VaultParts): (contextId: string) => Promise<KeyObject | undefined> {
-  const kept = new Map<string, { readonly key: KeyObject | undefined; readonly until: number }>();
-  const open = async (contextId: string): Promise<KeyObject | undefined> => {
+export function signingKeys(parts: VaultParts): (contextId: string) => Promise<SigningKey | undefined> {
+  const kept = new Map<string, { readonly signing: SigningKey | undefined; readonly until: number }>();
+  const open = async (contextId: string): Promise<SigningKey | undefined> => {
     const [row] = await acrossOrganizations(parts.database, "keeper", (tx) =>
       tx.select().from(oauthClient).where(eq(oauthClient.contextId, contextId)),
     );
@@ -182,20 +187,25 @@ export function signingKeys(parts: VaultParts): (contextId: string) => Promise<K
     const access = { purpose: "webhook", correlationId: parts.randomUUID() } as const;
     // The secret is not sent anywhere, so the host that it was entered for is the one that counts.
     const secret = await openClientSecret(parts, row, row.tokenHost, access);
-    return secret === undefined ? undefined : createSecretKey(secret, "utf8");
+    const { integration, organizationId } = row;
+    if (secret === undefined) return undefined;
+    return { key: createSecretKey(secret, "utf8"), context: { integration, organizationId } };
   };
   return async (contextId) => {
     const own = parts.clients.find((client) => client.contextId === contextId);
-    if (own !== undefined) return createSecretKey(own.clientSecret, "utf8");
+    if (own !== undefined) {
+      const context = { integration: own.integration, organizationId: undefined };
+      return { key: createSecretKey(own.clientSecret, "utf8"), context };
+    }
     // Only what could be a context of ours costs a look into the database.
     if (!CONTEXT.test(contextId)) return undefined;
     const now = parts.now().getTime();
     const found = kept.get(contextId);
-    if (found !== undefined && found.until > now) return found.key;
-    const key = await open(contextId);
+    if (found !== undefined && found.until > now) return found.signing;
+    const signing = await open(contextId);
     for (const [name, { until }] of kept) if (until <= now || kept.size > KEPT_MAX) kept.delete(name);
-    kept.set(contextId, { key, until: now + KEY_MS });
-    return key;
+    kept.set(contextId, { signing, until: now + KEY_MS });
+    return signing;
   };
 }
 const KEPT_MAX = 1000;

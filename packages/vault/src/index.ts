@@ -29,5 +29,6 @@ export type {
   Grant,
   Person,
   RenewalOutcome,
+  SignedContext,
   Vault,
 } from "./vault.ts";

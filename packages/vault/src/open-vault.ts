@@ -116,13 +116,13 @@ function vaultOf(parts: VaultParts): Vault {
         : { secretIds: grant.secretIds, scopes: grant.scopes, expiresAt: grant.expiresAt };
     },
     verifySignature: async (contextId, _algorithm, body, signature) => {
-      const key = await signingKey(contextId);
+      const known = await signingKey(contextId);
       // An unknown context takes as long as a known one.
-      const expected = createHmac("sha256", key ?? unknown)
+      const expected = createHmac("sha256", known?.key ?? unknown)
         .update(body)
         .digest();
       const equal = signature.length === expected.length && timingSafeEqual(signature, expected);
-      return equal && key !== undefined;
+      return equal && known !== undefined ? known.context : undefined;
     },
     storeIntegrationSecret: async (secret) => {
       assertOutsideTransaction("the vault");

@@ -42,7 +42,7 @@ export interface Vault {
   describe(scope: CredentialScope): Promise<Grant | undefined>;
 
   /**
-   * Whether a webhook body was signed with a client's secret. Constant time.
+   * Whose client a webhook body was signed with the secret of; undefined for none. Constant time.
    * @param contextId the OAuth client's context.
    */
   verifySignature(
@@ -50,7 +50,7 @@ export interface Vault {
     algorithm: "hmac-sha256",
     body: Uint8Array,
     signature: Uint8Array,
-  ): Promise<boolean>;
+  ): Promise<SignedContext | undefined>;
 
   /**
    * Stores a secret that an organisation configured for an integration, or gives the one of that name a new value under
@@ -181,6 +181,13 @@ export interface ClientRequest {
   readonly values?: Readonly<Record<string, string>>;
   /** Absent: a new one. */
   readonly contextId?: string;
+}
+
+/** Whose secret a signature was made with: it may speak for this integration, and for nobody but this organisation. */
+export interface SignedContext {
+  readonly integration: string;
+  /** Undefined: a client of the deployment, which speaks for every organisation. */
+  readonly organizationId: string | undefined;
 }
 
 export interface ClientSummary {
