@@ -10,6 +10,8 @@ import { type AgainEvent, createReplayFeed } from "./replay-feed.ts";
 
 /** Events of one connection read at a time, before another connection has its turn. */
 const READ_EVENTS = 200;
+/** About so much at a time, once it is known what events weigh. */
+const READ_BYTES = 4 * 1024 * 1024;
 /** Lanes kept while nothing is to be done in them, so that their next event needs no look-up. */
 const IDLE_LANES_MAX = 5_000;
 /** Payloads read from memory and not yet given out; past this they are read from the ledger when their turn has come. */
@@ -73,6 +75,8 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
   /** With a window of one event, the two take turns. */
   let turn: "live" | "again" = "again";
   let inHandBytes = 0;
+  /** What an event weighed of late: large ones are read a few at a time. */
+  let eventBytes = 0;
   /** Live ones and those sent again. */
   let outstanding = 0;
   /** Where the walk over all connections stands; undefined when it has ended. */
@@ -128,7 +132,8 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
     ready.delete(connectionId);
     const lane = lanes.get(connectionId) ?? (await openLane(connectionId));
     if (hold && lane.outstanding > 0) return;
-    const limit = hold ? 1 : Math.max(1, Math.min(READ_EVENTS, liveMax() - outstanding));
+    const weight = Math.floor(READ_BYTES / Math.max(1, eventBytes));
+    const limit = hold ? 1 : Math.max(1, Math.min(READ_EVENTS, weight, liveMax() - outstanding));
     reading = connectionId;
     coming = limit;
     const steps = await reader(async (tx) =>
@@ -140,7 +145,9 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
     coming = 0;
     // The walk over all connections comes by again.
     if (steps === undefined) return;
+    const bytesBefore = inHandBytes;
     for (const { place, event } of steps) take(lane, place, event);
+    if (steps.length > 0) eventBytes = Math.max(eventBytes / 2, (inHandBytes - bytesBefore) / steps.length);
     if (steps.length === limit) ready.add(connectionId);
     if (lane.outstanding === 0) save(lane);
     rest(lane);
