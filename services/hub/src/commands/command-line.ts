@@ -1,100 +1,32 @@
+import {
+  type CommandContext as AnyContext,
+  CommandFailure,
+  EXIT,
+  type MakeCommand as Make,
+  runCommandLine as run,
+} from "@tributary/cli";
 import { VaultError } from "@tributary/vault";
-import { Command, CommanderError } from "commander";
 import { ConfigError } from "../config.ts";
 
-/** What every command ends with, so that a script can tell what to do about it. */
-export const EXIT = { ok: 0, failed: 1, usage: 2, config: 3, unreachable: 4, notAllowed: 5, contract: 6 } as const;
+export { CommandFailure, EXIT, report, ReportedFailure } from "@tributary/cli";
 
-/** What a command is given: everything outside itself. */
-export interface CommandContext {
-  readonly env: Record<string, string | undefined>;
+/** What the hub's own commands are given besides. */
+export interface CommandContext extends AnyContext {
   /** Ids of the connectors, whose OAuth clients the settings may name. */
   readonly integrations: readonly string[];
-  readonly stdout: TextSink;
-  /** Progress and complaints: standard output holds the result alone. */
-  readonly stderr: TextSink;
-  readonly now: () => Date;
 }
 
-interface TextSink {
-  write(text: string): unknown;
-}
+export type MakeCommand = Make<CommandContext>;
 
-/** A word of the command line, with its subcommands. */
-export type MakeCommand = (context: CommandContext) => Command;
-
-/** An end that is no bug: one line for the operator, and the exit code that says whose turn it is. */
-export class CommandFailure extends Error {
-  readonly exitCode: number;
-  constructor(exitCode: number, message: string) {
-    super(message);
-    this.exitCode = exitCode;
-  }
-  override get name(): string {
-    return "CommandFailure";
-  }
-}
-
-/** The command has reported what it found, and that is a failure: exit code 1, and nothing more is said. */
-export class ReportedFailure extends Error {
-  override get name(): string {
-    return "ReportedFailure";
-  }
-}
-
-/**
- * Runs one command to its end. With `--json` standard output is one line of JSON, also when it fails: then `error`
- * says which exit code it was, and `message` why.
- * @returns the exit code; never throws.
- */
-export async function runCommandLine(
+/** The command line with what only the hub can say of its own failures. */
+export const runCommandLine = (
   argv: readonly string[],
   commands: readonly MakeCommand[],
   context: CommandContext,
-): Promise<number> {
-  const program = new Command("tributary")
-    .description("Operates this installation. Settings come from the environment: see docs/SETTINGS.md.")
-    .option("--json", "print the result as one line of JSON");
-  for (const make of commands) program.addCommand(make(context));
-  listenTo(program, context);
-  try {
-    await program.parseAsync([...argv], { from: "user" });
-    return EXIT.ok;
-  } catch (error) {
-    if (error instanceof CommanderError && error.exitCode === 0) return EXIT.ok;
-    if (error instanceof ReportedFailure) return EXIT.failed;
-    const { exitCode, message } = failureOf(error);
-    const name = Object.entries(EXIT).find(([, code]) => code === exitCode)?.[0] ?? "failed";
-    // Not the parsed option: a command line that cannot be parsed has to be answered as well.
-    if (argv.includes("--json")) context.stdout.write(`${JSON.stringify({ error: name, message })}\n`);
-    else if (!(error instanceof CommanderError)) context.stderr.write(`tributary: ${message}\n`);
-    return exitCode;
-  }
-}
+): Promise<number> => run(argv, commands, context, explain);
 
-/** Prints a command's result: `lines` for people, `json` for programs. */
-export function report(context: CommandContext, command: Command, json: object, lines: readonly string[]): void {
-  const text = command.optsWithGlobals()["json"] === true ? JSON.stringify(json) : lines.join("\n");
-  context.stdout.write(`${text}\n`);
-}
-
-/** No command ends the process by itself, nor writes past the context. */
-function listenTo(command: Command, context: CommandContext): void {
-  command.exitOverride().configureOutput({
-    writeOut: (text) => void context.stdout.write(text),
-    writeErr: (text) => void context.stderr.write(text),
-  });
-  for (const child of command.commands) listenTo(child, context);
-}
-
-function failureOf(error: unknown): { readonly exitCode: number; readonly message: string } {
-  if (error instanceof CommanderError) return { exitCode: EXIT.usage, message: error.message };
-  if (error instanceof CommandFailure) return { exitCode: error.exitCode, message: error.message };
-  if (error instanceof ConfigError) return { exitCode: EXIT.config, message: error.message };
-  if (error instanceof VaultError && error.code.startsWith("key_"))
-    return { exitCode: EXIT.config, message: error.message };
-  if (error instanceof VaultError) return { exitCode: EXIT.failed, message: error.message };
-  // A bug or a broken machine: name and place; the message of a library may quote what it was given.
-  const place = error instanceof Error ? (error.stack ?? "").split("\n").slice(1, 4).join("\n") : "";
-  return { exitCode: EXIT.failed, message: `${error instanceof Error ? error.name : "failed"}\n${place}` };
+function explain(error: unknown): CommandFailure | undefined {
+  if (error instanceof ConfigError) return new CommandFailure(EXIT.config, error.message);
+  if (!(error instanceof VaultError)) return undefined;
+  return new CommandFailure(error.code.startsWith("key_") ? EXIT.config : EXIT.failed, error.message);
 }

@@ -1,6 +1,6 @@
 import { connectors } from "@tributary/connectors";
 import { createRegistry, erase, type EraseReport, organizationsOf, type Runtime } from "@tributary/integrations";
-import { append } from "@tributary/pipeline";
+import { append, eraseMessages } from "@tributary/pipeline";
 import { openVault } from "@tributary/vault";
 import { Command, Option } from "commander";
 import { randomUUID } from "node:crypto";
@@ -62,11 +62,14 @@ async function eraseAll(
   // With simulated providers the real ones were never asked, and the simulated ones run only with the hub.
   const revoke = data.config.sandbox === undefined;
   const reports: EraseReport[] = [];
-  for (const target of targets) reports.push(await erase(runtime, target, { revoke }));
+  const servers = data.config.natsUrl;
+  const messages = servers === undefined ? {} : { messages: { servers, erase: eraseMessages } };
+  for (const target of targets) reports.push(await erase(runtime, target, { revoke, ...messages }));
   report(context, command, { erased: reports, revocation: revoke ? "asked" : "simulated providers are not running" }, [
     ...reports.map(
-      ({ id, connections, keys, credentials, events }) =>
-        `erased ${connections} connections, ${credentials} credentials, ${keys} key pairs, ${events} events (entry ${id})`,
+      ({ id, connections, keys, credentials, events, messages: erased }) =>
+        `erased ${connections} connections, ${credentials} credentials, ${keys} key pairs, ${events} events` +
+        `${erased === undefined ? "" : `, ${erased} published messages`} (entry ${id})`,
     ),
     ...(revoke
       ? reports.map(
