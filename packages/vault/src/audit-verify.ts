@@ -18,13 +18,7 @@ export interface AuditFault {
  * - `head_altered`: the end of the chain is not where its own row says.
  * - `forged_head`: an exported head that this vault did not sign; it proves nothing.
  */
-export type AuditFaultKind =
-  | "altered"
-  | "missing"
-  | "truncated"
-  | "trimmed_early"
-  | "head_altered"
-  | "forged_head";
+export type AuditFaultKind = "altered" | "missing" | "truncated" | "trimmed_early" | "head_altered" | "forged_head";
 
 export interface AuditReport {
   readonly organizations: number;

@@ -1,4 +1,12 @@
-import { acrossOrganizations, type CrossRole, type Database, openPglite, type OrganizationRole, run, withOrganization } from "@tributary/db";
+import {
+  acrossOrganizations,
+  type CrossRole,
+  type Database,
+  openPglite,
+  type OrganizationRole,
+  run,
+  withOrganization,
+} from "@tributary/db";
 import { asOwner } from "@tributary/db/testing";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { appendAudit, type AuditEntry, entryHash, STORED_ENTRY, type StoredEntry } from "./audit.ts";
@@ -34,7 +42,9 @@ const tamper = (...statements: readonly string[]) =>
     for (const statement of statements) await run(tx, statement);
   });
 const faults = async (what: Parameters<Auditor["verify"]>[0] = {}) =>
-  (await auditor.verify(what)).faults.map(({ organizationId, sequence, fault }) => `${organizationId} ${sequence} ${fault}`);
+  (await auditor.verify(what)).faults.map(
+    ({ organizationId, sequence, fault }) => `${organizationId} ${sequence} ${fault}`,
+  );
 
 describe("a chain of entries", () => {
   it("is numbered from 1 without a gap, one chain an organisation, and verifies", async () => {
@@ -119,7 +129,10 @@ describe("nobody", () => {
 
   it("takes the role that may, once the tables are there", async () => {
     const [row] = await asOwner(database, (tx) =>
-      run<{ members: bigint }>(tx, "SELECT count(*) AS members FROM pg_auth_members WHERE roleid = 'tributary_recorder'::regrole"),
+      run<{ members: bigint }>(
+        tx,
+        "SELECT count(*) AS members FROM pg_auth_members WHERE roleid = 'tributary_recorder'::regrole",
+      ),
     );
     expect(row?.members).toBe(0n);
   });
@@ -144,7 +157,13 @@ describe("nobody", () => {
 describe("verification", () => {
   beforeEach(() => fill(6));
 
-  const edits = ["action = 'permission.revoke'", "actor = 'user-2'", "detail = ''", "at = at + interval '1 microsecond'", "revision = NULL"];
+  const edits = [
+    "action = 'permission.revoke'",
+    "actor = 'user-2'",
+    "detail = ''",
+    "at = at + interval '1 microsecond'",
+    "revision = NULL",
+  ];
   it.each(edits)("finds an edited entry: %s", async (edit) => {
     await tamper(`UPDATE vault.audit SET ${edit} WHERE sequence = 3`);
     expect(await faults()).toEqual(["acme 3 altered"]);
@@ -181,7 +200,10 @@ describe("verification", () => {
       "UPDATE vault.audit SET sequence = 7 + sequence WHERE sequence < 0",
     );
     expect(await faults()).toEqual(["acme 2 altered"]);
-    await tamper("TRUNCATE vault.audit", "ALTER TABLE vault.audit ADD CONSTRAINT audit_sequence_check CHECK (sequence > 0)");
+    await tamper(
+      "TRUNCATE vault.audit",
+      "ALTER TABLE vault.audit ADD CONSTRAINT audit_sequence_check CHECK (sequence > 0)",
+    );
   });
 
   it("finds a chain that was cut at its end", async () => {
@@ -233,10 +255,20 @@ describe("verification", () => {
     const [head] = await auditor.heads();
     if (head === undefined) throw new Error("no head");
     expect(parseSignedHead(JSON.stringify(head))).toEqual(head);
-    for (const text of ["", "{}", "[1]", JSON.stringify({ ...head, more: 1 }), JSON.stringify({ ...head, sequence: 0 })])
+    for (const text of [
+      "",
+      "{}",
+      "[1]",
+      JSON.stringify({ ...head, more: 1 }),
+      JSON.stringify({ ...head, sequence: 0 }),
+    ])
       expect(parseSignedHead(text)).toBeUndefined();
     const signature = head.signature.startsWith("A") ? `B${head.signature.slice(1)}` : `A${head.signature.slice(1)}`;
-    for (const forged of [{ ...head, sequence: 9 }, { ...head, at: "2026-01-01T00:00:00.000Z" }, { ...head, signature }])
+    for (const forged of [
+      { ...head, sequence: 9 },
+      { ...head, at: "2026-01-01T00:00:00.000Z" },
+      { ...head, signature },
+    ])
       expect(await faults({ heads: [forged] })).toEqual([`acme ${forged.sequence} forged_head`]);
     expect(await faults({ heads: [head] })).toEqual([]);
   });
@@ -247,13 +279,21 @@ describe("retention", () => {
   const age = (days: readonly number[]) =>
     asOwner(database, async (tx) => {
       for (const [n, day] of days.entries()) {
-        await run(tx, "UPDATE vault.audit SET at = now() - make_interval(days => $1) WHERE sequence = $2", [day, n + 1]);
+        await run(tx, "UPDATE vault.audit SET at = now() - make_interval(days => $1) WHERE sequence = $2", [
+          day,
+          n + 1,
+        ]);
         await run(tx, REHASH, [n + 1]);
       }
-      await run(tx, "UPDATE vault.audit_head SET (hash, at) = (SELECT hash, at FROM vault.audit ORDER BY sequence DESC LIMIT 1)");
+      await run(
+        tx,
+        "UPDATE vault.audit_head SET (hash, at) = (SELECT hash, at FROM vault.audit ORDER BY sequence DESC LIMIT 1)",
+      );
     });
   const trim = (before: string) =>
-    acrossOrganizations(database, "keeper", (tx) => run<{ n: bigint }>(tx, "SELECT vault.trim_audit($1) AS n", [before]));
+    acrossOrganizations(database, "keeper", (tx) =>
+      run<{ n: bigint }>(tx, "SELECT vault.trim_audit($1) AS n", [before]),
+    );
 
   it("takes the beginning that is older than 400 days, and the chain goes on from there", async () => {
     await fill(5);

@@ -16,7 +16,10 @@ export interface Auditor {
  * Opens the audit for an operator, with the same checks of the keys as `openVault`.
  * @throws VaultError key_missing · key_invalid. Neither writes anything.
  */
-export async function openAuditor(options: { readonly database: Database; readonly keys: KeySource }): Promise<Auditor> {
+export async function openAuditor(options: {
+  readonly database: Database;
+  readonly keys: KeySource;
+}): Promise<Auditor> {
   const { database } = options;
   const ring = await loadCheckedKeyRing(database, options.keys);
   return Object.freeze<Auditor>({

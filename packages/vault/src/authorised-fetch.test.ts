@@ -35,7 +35,8 @@ beforeEach(async () => {
 });
 
 const open = (change = {}) => vault.open(SCOPE, harness.use(change));
-const audited = async () => (await asOwner(database, (tx) => run(tx, "SELECT * FROM vault.audit WHERE action = 'credential.open'"))).length;
+const audited = async () =>
+  (await asOwner(database, (tx) => run(tx, "SELECT * FROM vault.audit WHERE action = 'credential.open'"))).length;
 const newest = (kind: string) => provider.issued.findLast((token) => token.startsWith(`canary-${kind}`)) ?? "";
 
 describe("a request", () => {
@@ -126,7 +127,10 @@ describe("the audit", () => {
     await session.fetch(ME);
     expect(
       await asOwner(database, (tx) =>
-        run(tx, "SELECT organization_id, credential_id, detail, correlation_id FROM vault.audit WHERE action = 'credential.open'"),
+        run(
+          tx,
+          "SELECT organization_id, credential_id, detail, correlation_id FROM vault.audit WHERE action = 'credential.open'",
+        ),
       ),
     ).toEqual([{ organization_id: "acme", credential_id: "credential-1", detail: "action", correlation_id: "run-7" }]);
   });

@@ -77,7 +77,8 @@ export async function deleteSecrets(tx: Queryable, scope: CredentialScope, actor
 }
 
 /** Somebody else wrote or deleted the credential meanwhile, and the transaction was rolled back. */
-export const isMovedOn = (error: unknown): boolean => [UNIQUE_VIOLATION, NO_DATA_FOUND].includes(String(sqlState(error)));
+export const isMovedOn = (error: unknown): boolean =>
+  [UNIQUE_VIOLATION, NO_DATA_FOUND].includes(String(sqlState(error)));
 
 const NO_DATA_FOUND = "P0002";
 const DATA_CORRUPTED = "XX001";

@@ -50,7 +50,9 @@ export async function readSecret(
   generation: number,
   access: Access,
 ): Promise<StoredSecret | undefined> {
-  return inOrganization(parts, scope, (tx) => retrieveSecret(tx, scope, field, generation, access)).catch(retrievalFailure);
+  return inOrganization(parts, scope, (tx) => retrieveSecret(tx, scope, field, generation, access)).catch(
+    retrievalFailure,
+  );
 }
 
 /** What sealing and opening need of the vault. */

@@ -59,7 +59,8 @@ async function renewAcrossProcesses(
     if (grant.generation !== seenGeneration) return "renewed";
     if (grant.secretIds["refresh_token"] === undefined) return "impossible";
     const lease = await takeLease(parts, scope, seenGeneration);
-    if (lease !== undefined && (await renewUnderLease(parts, scope, party, next, grant, lease, access))) return "renewed";
+    if (lease !== undefined && (await renewUnderLease(parts, scope, party, next, grant, lease, access)))
+      return "renewed";
     if (lease === undefined) await sleep(POLL_MS);
   }
   throw new VaultError("provider_unavailable", "another process has been renewing the credential for too long");
@@ -88,7 +89,8 @@ async function renewUnderLease(
       throw new VaultError("credential_integrity_error", "the refresh token that the grant names is not there");
     outcome = await refreshTokens(party, refreshToken);
     if (outcome.kind === "unknown" && !lease.unresolved) outcome = await refreshTokens(party, refreshToken);
-    if (outcome.kind === "refused") outcome = await tryPrevious(parts, scope, party, grant, refreshToken, outcome, access);
+    if (outcome.kind === "refused")
+      outcome = await tryPrevious(parts, scope, party, grant, refreshToken, outcome, access);
     if (outcome.kind === "tokens") return await store(parts, scope, next, grant, withOld(outcome.tokens, refreshToken));
   } catch (error) {
     await endLease(parts, scope, lease, keepsIntent(error));

@@ -1,5 +1,6 @@
 import { and, asc, eq, gt, isNull, lt, ne, sql } from "drizzle-orm";
 import { acrossOrganizations, type Database, type Queryable, run } from "@tributary/db";
+import { appendAudit } from "./audit.ts";
 import { VaultError } from "./errors.ts";
 import { type KeyParts, openStored, resealSecret, type StoredSecret } from "./grants.ts";
 import type { KeyRing } from "./keys.ts";
@@ -59,13 +60,18 @@ export async function rewrapKeys(database: Database, ring: KeyRing, onStep: OnSt
       else {
         const wrapped = wrapKey(privateKey, subject, row.keyId, ring);
         wipe(privateKey);
-        const written = await asKeeper(database, (tx) =>
-          tx
+        const written = await asKeeper(database, async (tx) => {
+          const rewrapped = await tx
             .update(subjectKey)
             .set(wrapped)
             .where(and(eq(subjectKey.keyId, row.keyId), eq(subjectKey.kekId, row.kekId)))
-            .returning({ keyId: subjectKey.keyId }),
-        );
+            .returning({ keyId: subjectKey.keyId });
+          if (rewrapped.length > 0) {
+            const detail = `${row.keyId} ${kekId}`;
+            await appendAudit(tx, { ...subject, action: "key.rewrap", actor: "vault", detail });
+          }
+          return rewrapped;
+        });
         changed += written.length;
       }
       onStep({ step: "wrap", done: changed + unreadable, total });

@@ -14,6 +14,7 @@ import {
   createIngress,
   createRegistry,
   migrations as integrationTables,
+  moveAllPlaintext,
   replayErasures,
   type Runtime,
   startScheduler,
@@ -24,6 +25,7 @@ import {
   createEventStream,
   createEventTail,
   createHandOff,
+  eraseMessages,
   type EventTail,
   migrations as pipelineTables,
   type Relay,
@@ -139,7 +141,9 @@ async function compose(
   };
 
   // Before anything is served: a restored copy of the database brings back who was erased.
-  await replayErasures(runtime);
+  const servers = config.natsUrl;
+  await replayErasures(runtime, servers === undefined ? {} : { messages: { servers, erase: eraseMessages } });
+  await moveAllPlaintext(runtime);
 
   if (config.natsUrl !== undefined && config.roles.has("relay")) {
     onStart("Connecting to NATS");
@@ -160,7 +164,7 @@ async function compose(
   const localKey = ownSecret(folder.file("subscriber.key"));
   if (auth !== undefined) {
     const nudge = (): void => scheduler?.nudge();
-    const app = routes({ config, runtime, auth, nudge, stream, tail, events, localKey, database, backlog });
+    const app = routes({ config, runtime, auth, nudge, stream, tail, events, localKey, database, backlog, sandbox });
     const listener = await serve(app.fetch, { host: config.host, port: config.port, setting: "TRIBUTARY_PORT" });
     opened.push(() => listener.close());
   }
@@ -242,6 +246,7 @@ interface RouteParts {
   readonly localKey: string;
   readonly database: Database;
   readonly backlog: BacklogWatch | undefined;
+  readonly sandbox: Sandbox | undefined;
 }
 
 /** Who answers which path: health, sign-in, RPC, the API, and the pages for the rest. */
@@ -269,6 +274,7 @@ function routes(parts: RouteParts): Hono {
     people: openPeople(config, database),
     origin: config.publicOrigin,
     sandbox: config.sandbox !== undefined,
+    ...(parts.sandbox === undefined ? {} : { triggers: parts.sandbox }),
     nudge,
   });
   const app = new Hono();
