@@ -8,6 +8,7 @@ import { eventStreamRoutes } from "./event-stream-routes.ts";
 import { guarded } from "./guard.ts";
 import { type ApiEnv, type ApiOptions } from "./options.ts";
 import { peopleRoutes } from "./people-routes.ts";
+import { sandboxRoutes } from "./sandbox-routes.ts";
 import { webhookRoutes } from "./webhook-routes.ts";
 import { integrationJson } from "./views.ts";
 
@@ -31,7 +32,14 @@ export function createApi(options: ApiOptions): Hono<ApiEnv> {
     if (code === "internal_error") options.runtime.log.error({ ...fields, error: error.name }, "a request failed");
     return answerError(c, error, c.get("correlationId"));
   });
-  app.notFound((c) => answerError(c, new ApiError("not_found", "There is nothing here."), c.get("correlationId")));
+  app.notFound((c) => {
+    const allowed = methodsOf(app, c.req.path);
+    if (allowed.length === 0)
+      return answerError(c, new ApiError("not_found", "There is nothing here."), c.get("correlationId"));
+    // RFC 9110 §15.5.6 wants the methods named.
+    c.header("allow", allowed.join(", "));
+    return answerError(c, new ApiError("method_not_allowed", "Not by this method."), c.get("correlationId"));
+  });
   app.use(
     bodyLimit({
       maxSize: BODY_BYTES_MAX,
@@ -62,6 +70,13 @@ export function createApi(options: ApiOptions): Hono<ApiEnv> {
   signedIn.route("/", connectionRoutes(options));
   signedIn.route("/", eventStreamRoutes(options));
   signedIn.route("/", peopleRoutes(options));
+  signedIn.route("/", sandboxRoutes(options));
   app.route("/api", signedIn);
   return app;
 }
+
+const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"] as const;
+
+/** The methods that an address has routes for. */
+const methodsOf = ({ router }: Hono<ApiEnv>, path: string): string[] =>
+  METHODS.filter((method) => router.match(method, path)[0].some(([[, route]]) => route.method === method));

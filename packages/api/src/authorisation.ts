@@ -41,4 +41,7 @@ export const ACCESS: Readonly<Record<string, Access>> = {
   "GET /api/receipts/:id": "member",
 
   "GET /api/events/stream": "member",
+
+  "GET /api/sandbox/triggers": "member",
+  "POST /api/sandbox/triggers": "integrations.manage",
 };

@@ -17,8 +17,17 @@ export interface ApiOptions {
   readonly origin: string;
   /** True when the providers are simulated. */
   readonly sandbox: boolean;
+  /** What the simulated providers can be made to do; absent with the real ones. */
+  readonly triggers?: Triggers;
   /** Makes the scheduler look for due connections now. */
   readonly nudge: () => void;
+}
+
+/** Has simulated people cause events. */
+export interface Triggers {
+  readonly triggerTypes: readonly string[];
+  /** @returns what was done; undefined when nothing lends itself to it. */
+  trigger(type: string): string | undefined;
 }
 
 export interface ApiEnv {

@@ -27,4 +27,5 @@ export const emulators = {
   todoist: entry(todoistEmulator, 4610, ["https://api.todoist.com", "https://app.todoist.com", "https://todoist.com"]),
 } as const;
 
+export { todoistTriggers } from "./todoist/emulator-triggers.ts";
 export { todoistAccount, todoistClient } from "./todoist/emulator.ts";

@@ -1,6 +1,6 @@
 import { connectors } from "@tributary/connectors";
 import { type Providers, startIdentityProvider, startProviders } from "@tributary/sandbox-service";
-import { todoistClient } from "@tributary/connectors/emulators";
+import { todoistClient, todoistTriggers } from "@tributary/connectors/emulators";
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import type { Config, OAuthClientConfig } from "./config.ts";
 import type { DataFolder } from "./data-folder.ts";
@@ -18,6 +18,10 @@ export interface Sandbox {
   readonly places: readonly { readonly name: string; readonly url: string }[];
   /** What only the one who started them can do: tokens that expire, answers that fail. */
   readonly running: Providers["running"];
+  /** Types of events that a provider's simulated person can be made to cause. */
+  readonly triggerTypes: readonly string[];
+  /** Has the simulated person do it. @returns what was done; undefined when nothing in the account lends itself to it. */
+  trigger(type: string): string | undefined;
   stop(): Promise<void>;
 }
 
@@ -55,6 +59,8 @@ export async function startSandbox(config: Config, folder: DataFolder, onStart: 
       oauthClients: [{ integration: "todoist", clientId: client.clientId, clientSecret: client.clientSecret }],
       signIn: { issuer: identity.issuer, ...signInClient },
       running: providers.running,
+      triggerTypes: Object.keys(todoistTriggers),
+      trigger: (type) => todoistTriggers[type]?.(providers.running.todoist.control.world),
       places: [{ name: "Simulated Todoist", url: providers.running.todoist.origin }],
       stop: async () => {
         await providers.stop();

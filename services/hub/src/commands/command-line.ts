@@ -5,6 +5,7 @@ import {
   type MakeCommand as Make,
   runCommandLine as run,
 } from "@tributary/cli";
+import { IntegrationError } from "@tributary/integrations";
 import { VaultError } from "@tributary/vault";
 import { ConfigError } from "../config.ts";
 
@@ -28,5 +29,5 @@ export const runCommandLine = (
 function explain(error: unknown): CommandFailure | undefined {
   if (error instanceof ConfigError) return new CommandFailure(EXIT.config, error.message);
   if (!(error instanceof VaultError)) return undefined;
-  return new CommandFailure(error.code.startsWith("key_") ? EXIT.config : EXIT.failed, error.message);
+  return new CommandFailure(/^(key|erasure_ledger)_/.test(error.code) ? EXIT.config : EXIT.failed, error.message);
 }

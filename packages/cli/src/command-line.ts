@@ -1,0 +1,98 @@
+import { Command, CommanderError } from "commander";
+
+/** What every command ends with, so that a script can tell what to do about it. */
+export const EXIT = { ok: 0, failed: 1, usage: 2, config: 3, unreachable: 4, notAllowed: 5, contract: 6 } as const;
+
+/** What a command is given: everything outside itself. */
+export interface CommandContext {
+  readonly env: Record<string, string | undefined>;
+  readonly stdout: TextSink;
+  /** Progress and complaints: standard output holds the result alone. */
+  readonly stderr: TextSink;
+  readonly now: () => Date;
+}
+
+interface TextSink {
+  write(text: string): unknown;
+}
+
+/** A word of the command line, with its subcommands. */
+export type MakeCommand<Context extends CommandContext = CommandContext> = (context: Context) => Command;
+
+/** An end that is no bug: one line for the operator, and the exit code that says whose turn it is. */
+export class CommandFailure extends Error {
+  readonly exitCode: number;
+  constructor(exitCode: number, message: string) {
+    super(message);
+    this.exitCode = exitCode;
+  }
+  override get name(): string {
+    return "CommandFailure";
+  }
+}
+
+/** The command has reported what it found, and that is a failure: exit code 1, and nothing more is said. */
+export class ReportedFailure extends Error {
+  override get name(): string {
+    return "ReportedFailure";
+  }
+}
+
+/** What a program says of errors of its own kinds; undefined for those that it does not know. */
+export type Explain = (error: unknown) => CommandFailure | undefined;
+
+/**
+ * Runs one command to its end. With `--json` standard output is one line of JSON, also when it fails: then `error`
+ * says which exit code it was, and `message` why.
+ * @returns the exit code; never throws.
+ */
+export async function runCommandLine<Context extends CommandContext>(
+  argv: readonly string[],
+  commands: readonly MakeCommand<Context>[],
+  context: Context,
+  explain: Explain = () => undefined,
+): Promise<number> {
+  const program = new Command("tributary")
+    .description("Operates this installation. Settings come from the environment: see docs/SETTINGS.md.")
+    .option("--json", "print the result as one line of JSON");
+  for (const make of commands) program.addCommand(make(context));
+  listenTo(program, context);
+  try {
+    await program.parseAsync([...argv], { from: "user" });
+    return EXIT.ok;
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) return EXIT.ok;
+    if (error instanceof ReportedFailure) return EXIT.failed;
+    const { exitCode, message } = failureOf(error, explain);
+    const name = Object.entries(EXIT).find(([, code]) => code === exitCode)?.[0] ?? "failed";
+    // Not the parsed option: a command line that cannot be parsed has to be answered as well.
+    if (argv.includes("--json")) context.stdout.write(`${JSON.stringify({ error: name, message })}\n`);
+    else if (!(error instanceof CommanderError)) context.stderr.write(`tributary: ${message}\n`);
+    return exitCode;
+  }
+}
+
+/** Prints a command's result: `lines` for people, `json` for programs. */
+export function report(context: CommandContext, command: Command, json: object, lines: readonly string[]): void {
+  const text = command.optsWithGlobals()["json"] === true ? JSON.stringify(json) : lines.join("\n");
+  context.stdout.write(`${text}\n`);
+}
+
+/** No command ends the process by itself, nor writes past the context. */
+function listenTo(command: Command, context: CommandContext): void {
+  command.exitOverride().configureOutput({
+    writeOut: (text) => void context.stdout.write(text),
+    writeErr: (text) => void context.stderr.write(text),
+  });
+  for (const child of command.commands) listenTo(child, context);
+}
+
+function failureOf(error: unknown, explain: Explain): { readonly exitCode: number; readonly message: string } {
+  if (error instanceof CommanderError) return { exitCode: EXIT.usage, message: error.message };
+  if (error instanceof CommandFailure) return error;
+  const explained = explain(error);
+  if (explained !== undefined) return explained;
+  // A bug or a broken machine: name and place; the message of a library may quote what it was given.
+  const place = error instanceof Error ? (error.stack ?? "").split("\n").slice(1, 4).join("\n") : "";
+  return { exitCode: EXIT.failed, message: `${error instanceof Error ? error.name : "failed"}\n${place}` };
+}

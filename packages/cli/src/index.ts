@@ -1,0 +1,12 @@
+export {
+  type CommandContext,
+  CommandFailure,
+  EXIT,
+  type Explain,
+  type MakeCommand,
+  report,
+  ReportedFailure,
+  runCommandLine,
+} from "./command-line.ts";
+export { clientCommands } from "./client-commands.ts";
+export { HUB_OPTIONS_HELP } from "./hub.ts";

@@ -1,0 +1,137 @@
+import { toJson } from "@bufbuild/protobuf";
+import { eventTypes, Start } from "@tributary/contracts";
+import { type EventContext, retry, subscribe, SubscriberError } from "@tributary/subscriber";
+import { Command } from "commander";
+import { randomBytes, randomUUID } from "node:crypto";
+import { Webhook } from "standardwebhooks";
+import { type CommandContext, CommandFailure, EXIT } from "./command-line.ts";
+import { asking, hubOf, talking } from "./hub.ts";
+import { several } from "./moment.ts";
+import { plain } from "./table.ts";
+
+const ANSWER_MS_MAX = 15_000;
+
+interface ListenOptions {
+  readonly forwardTo?: string;
+  readonly name?: string;
+  readonly type?: readonly string[];
+  readonly json?: boolean;
+}
+
+/**
+ * `tributary listen [--forward-to URL]`: every new event as a line, or as a webhook to a program that is being written.
+ * Forwarded ones follow Standard Webhooks 1.0 (https://www.standardwebhooks.com): `webhook-id` is the event's id, the
+ * signature is over id, time and body, and any answer but a 2xx has the event sent again, in order.
+ */
+export const listenCommand = (context: CommandContext): Command =>
+  talking(new Command("listen"))
+    .description("receive events here, as a subscriber does; forward them to a program as signed webhooks")
+    .option("--forward-to <url>", "POST each event there, signed as Standard Webhooks say")
+    .option("--name <consumer>", "go on where this consumer left off, and keep it; default one for now only")
+    .option("--type <name>", "only this type; may be given several times", several)
+    .addHelpText(
+      "after",
+      "\nThe signing secret is TRIBUTARY_WEBHOOK_SECRET (whsec_…); without it one is made and shown.",
+    )
+    .action(async (options: ListenOptions, command: Command) => listen(context, options, command));
+
+async function listen(context: CommandContext, options: ListenOptions, command: Command): Promise<void> {
+  const hub = hubOf(context, command);
+  const json = command.optsWithGlobals()["json"] === true;
+  const wanted = options.type ?? [...eventTypes.keys()];
+  const unknown = wanted.find((type) => !eventTypes.has(type));
+  if (unknown !== undefined) throw new CommandFailure(EXIT.contract, `no event type is called ${plain(unknown)}`);
+  const forward = options.forwardTo === undefined ? undefined : forwarder(context, options.forwardTo);
+  const name = options.name ?? `listen-${randomUUID().slice(0, 8)}`;
+  // A new consumer would begin with the oldest event; who listens wants what happens from now on.
+  if (options.name === undefined)
+    await asking(hub, () => hub.consumers.createConsumer({ name, types: [...wanted], start: Start.NOW }));
+  const subscriber = subscribe({
+    url: hub.origin,
+    token: hub.token,
+    name,
+    window: 100,
+    drainOn: ["SIGINT", "SIGTERM"],
+  });
+  for (const type of wanted) {
+    const schema = eventTypes.get(type);
+    if (schema === undefined) continue;
+    subscriber.on(schema, async (message, event) => {
+      const body = JSON.stringify(envelope(event, toJson(schema, message)));
+      const status = forward === undefined ? undefined : await forward(event.id, body);
+      context.stdout.write(json ? `${body}\n` : `${lineOf(event, status)}\n`);
+    });
+  }
+  try {
+    const subscription = await subscriber.start();
+    context.stderr.write(`listening to ${hub.origin} as ${name}; Ctrl-C ends it\n`);
+    await subscription.done;
+  } catch (error) {
+    if (error instanceof SubscriberError) throw new CommandFailure(EXIT_OF[error.code], error.message);
+    throw error;
+  } finally {
+    if (options.name === undefined) await hub.consumers.removeConsumer({ name }).catch(() => {});
+  }
+}
+
+const EXIT_OF: Readonly<Record<SubscriberError["code"], number>> = {
+  usage: EXIT.usage,
+  refused: EXIT.notAllowed,
+  unreachable: EXIT.unreachable,
+  stream_missing: EXIT.unreachable,
+  consumer_differs: EXIT.failed,
+};
+
+/** The body of a webhook: what Standard Webhooks recommend (type, timestamp, data), and the event's own attributes. */
+const envelope = (event: EventContext, data: unknown): object => ({
+  type: event.type,
+  timestamp: event.time.toISOString(),
+  data,
+  id: event.id,
+  organizationId: event.organizationId,
+  connectionId: event.connectionId,
+  connector: event.connector,
+  objectKey: event.objectKey,
+  sequence: String(event.sequence),
+  backfill: event.backfill,
+  ...(event.replayId === undefined ? {} : { replayId: event.replayId }),
+});
+
+function lineOf({ time, type, objectKey, connectionId, sequence }: EventContext, status: number | undefined): string {
+  const parts = [time.toISOString(), type, plain(objectKey), `${connectionId}#${sequence}`];
+  return [...parts, ...(status === undefined ? [] : [`-> ${status}`])].join("  ");
+}
+
+/** @returns a function that sends one event and answers the receiver's status. It throws `retry` for any but a 2xx. */
+function forwarder({ env, stderr, now }: CommandContext, url: string): (id: string, body: string) => Promise<number> {
+  if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol))
+    throw new CommandFailure(EXIT.usage, "--forward-to takes an address that begins with http:// or https://");
+  const secret = env["TRIBUTARY_WEBHOOK_SECRET"] ?? `whsec_${randomBytes(24).toString("base64")}`;
+  if (env["TRIBUTARY_WEBHOOK_SECRET"] === undefined) stderr.write(`webhooks are signed with ${secret}\n`);
+  const webhook = signer(secret);
+  return async (id, body) => {
+    const at = now();
+    const headers = {
+      "content-type": "application/json",
+      "webhook-id": id,
+      "webhook-timestamp": String(Math.floor(at.getTime() / 1000)),
+      "webhook-signature": webhook.sign(id, at, body),
+    };
+    const signal = AbortSignal.timeout(ANSWER_MS_MAX);
+    const answer = await fetch(url, { method: "POST", headers, body, signal, redirect: "manual" }).catch(
+      () => undefined,
+    );
+    await answer?.body?.cancel();
+    if (answer?.ok === true) return answer.status;
+    stderr.write(`${id}: ${answer === undefined ? "no answer" : `answered ${answer.status}`}; it is sent again\n`);
+    throw retry();
+  };
+}
+
+function signer(secret: string): Webhook {
+  try {
+    return new Webhook(secret);
+  } catch {
+    throw new CommandFailure(EXIT.config, "TRIBUTARY_WEBHOOK_SECRET is whsec_ and base64 of 24 to 64 bytes");
+  }
+}

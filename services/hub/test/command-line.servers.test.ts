@@ -1,0 +1,215 @@
+import { clientCommands, runCommandLine } from "@tributary/cli";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer, type IncomingMessage, type Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { Webhook } from "standardwebhooks";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { freePorts } from "./demo-process.ts";
+import { type HubProcess, startHubProcess } from "./hub-process.ts";
+
+/** `tributary` as somebody types it, against a hub that runs. */
+const TRIBUTARY = fileURLToPath(new URL("../src/tributary.ts", import.meta.url));
+const COMPLETED = "tributary.task.v1.TaskCompleted";
+const folder = mkdtempSync(join(tmpdir(), "tributary-cli-"));
+let hub: HubProcess;
+let env: Record<string, string>;
+beforeAll(async () => {
+  const port = await freePorts(3);
+  env = {
+    TRIBUTARY_DATA_DIR: join(folder, "data"),
+    TRIBUTARY_PORT: String(port),
+    TRIBUTARY_SANDBOX_PORT: String(port + 1),
+  };
+  hub = await startHubProcess(env);
+  await hub.until("Change a task there");
+}, 60_000);
+afterAll(async () => {
+  await hub.stop("SIGTERM");
+  rmSync(folder, { recursive: true, force: true });
+});
+
+function start(args: readonly string[], more: Readonly<Record<string, string>> = {}) {
+  const { PATH = "" } = process.env;
+  const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", TRIBUTARY, ...args], {
+    env: { PATH, ...env, ...more },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const written = { stdout: "", stderr: "" };
+  child.stdout.setEncoding("utf8").on("data", (text: string) => (written.stdout += text));
+  child.stderr.setEncoding("utf8").on("data", (text: string) => (written.stderr += text));
+  const ended = once(child, "close").then(([code]) => ({ code: code as number, ...written }));
+  return { child, written, ended };
+}
+
+/** The same commands in this process: a program that starts for each would be most of the time. */
+async function run(argv: readonly string[], more: Readonly<Record<string, string>> = {}) {
+  const written = { stdout: "", stderr: "" };
+  const code = await runCommandLine(argv, clientCommands, {
+    env: { ...env, ...more },
+    stdout: { write: (text: string) => (written.stdout += text) },
+    stderr: { write: (text: string) => (written.stderr += text) },
+    now: () => new Date(),
+  });
+  return { code, ...written };
+}
+
+/** What a command answers with --json, after it ended well. */
+async function json<T>(...args: readonly string[]): Promise<T> {
+  const { code, stdout, stderr } = await run([...args, "--json"]);
+  expect({ code, stderr: code === 0 ? "" : stderr }).toEqual({ code: 0, stderr: "" });
+  expect(stdout.trimEnd().split("\n")).toHaveLength(1);
+  return JSON.parse(stdout) as T;
+}
+
+async function until(what: string, condition: () => boolean): Promise<void> {
+  for (let turn = 0; turn < 1_000; turn++) {
+    if (condition()) return;
+    await sleep(20);
+  }
+  throw new Error(`not within 20 s: ${what}`);
+}
+
+interface Told {
+  readonly id: string;
+  readonly type: string;
+  readonly payload?: { readonly task?: { readonly title?: string } };
+}
+
+describe("looking at events", () => {
+  it("lists them, shows one, and hides what is about a person unless it is asked for", async () => {
+    const { events } = await json<{ events: Told[] }>("events", "ls", "--type", COMPLETED, "--limit", "2");
+    expect(events.map(({ type }) => type)).toEqual([COMPLETED, COMPLETED]);
+    const id = events[0]?.id ?? "";
+    expect((await json<Told>("events", "get", id)).payload?.task?.title).toBe("[redacted]");
+    const open = await json<Told>("events", "get", id, "--personal-data");
+    expect(open.payload?.task?.title).toMatch(/^[^[]/);
+    expect((await run(["events", "ls"])).stdout).toMatch(/^COMMITTED +TYPE +OBJECT/);
+  });
+
+  it("tells the types, and one with its fields and an example", async () => {
+    const { types } = await json<{ types: Told[] }>("events", "schema");
+    expect(types.map(({ type }) => type)).toContain(COMPLETED);
+    const { stdout } = await run(["events", "schema", COMPLETED]);
+    expect(stdout).toContain("task.title");
+    expect(stdout).toContain("Subject: evt.v1.<organization>.<connector>.task.completed");
+  });
+
+  it("follows a replay to one consumer to its end", async () => {
+    const { code, stdout, stderr } = await run(["events", "replay", "--to", "sample", "--type", COMPLETED]);
+    expect({ code, stderr }).toMatchObject({ code: 0, stderr: expect.stringContaining("running") });
+    expect(stdout).toMatch(/^replay [0-9a-f-]{36}: (\d+) of \1 events, done\n/);
+    const { replays } = await json<{ replays: { state: string }[] }>("events", "replay", "ls");
+    expect(replays[0]?.state).toBe("REPLAY_STATE_DONE");
+  });
+});
+
+describe("events as they come", () => {
+  it("tail shows what trigger causes, as lines of JSON, and ends cleanly", async () => {
+    const tail = start(["tail", "--type", COMPLETED, "--json"]);
+    await until("it looks on", () => tail.written.stderr.includes("looking on"));
+    const { did } = await json<{ did: string }>("trigger", COMPLETED);
+    expect(did).toMatch(/^Completed "/);
+    await until("the event came", () => tail.written.stdout.includes("\n"));
+    tail.child.kill("SIGINT");
+    const { code, stdout } = await tail.ended;
+    expect(code).toBe(0);
+    expect(
+      stdout
+        .trimEnd()
+        .split("\n")
+        .map((line) => (JSON.parse(line) as Told).type),
+    ).toEqual([COMPLETED]);
+  }, 40_000);
+
+  it("listen forwards signed webhooks, sends again what is refused, and leaves no consumer behind", async () => {
+    const secret = `whsec_${Buffer.alloc(24, 7).toString("base64")}`;
+    const verified: unknown[] = [];
+    const answers = [503, 200];
+    const receiver: Server = createServer((request: IncomingMessage, response) => {
+      const chunks: Buffer[] = [];
+      request.on("data", (chunk: Buffer) => chunks.push(chunk));
+      request.on("end", () => {
+        verified.push(new Webhook(secret).verify(Buffer.concat(chunks), request.headers as Record<string, string>));
+        response.writeHead(answers.shift() ?? 200).end();
+      });
+    });
+    await new Promise<void>((resolve) => receiver.listen(0, "127.0.0.1", resolve));
+    const url = `http://127.0.0.1:${(receiver.address() as AddressInfo).port}/hook`;
+    const listen = start(["listen", "--forward-to", url], { TRIBUTARY_WEBHOOK_SECRET: secret });
+    await until("it listens", () => listen.written.stderr.includes("listening to"));
+    await json("trigger", "tributary.task.v1.TaskChanged");
+    await until("it was taken", () => listen.written.stdout.includes("-> 200"));
+    listen.child.kill("SIGTERM");
+    const { code, stderr } = await listen.ended;
+    receiver.close();
+    expect(code).toBe(0);
+    expect(stderr).toContain("answered 503; it is sent again");
+    expect(stderr).not.toContain(secret);
+    expect(verified).toHaveLength(2);
+    expect(verified[0]).toEqual(verified[1]);
+    expect(verified[0]).toMatchObject({ type: "tributary.task.v1.TaskChanged", data: { task: expect.any(Object) } });
+    const { consumers } = await json<{ consumers: { name: string }[] }>("consumers", "ls");
+    expect(consumers.map(({ name }) => name)).toEqual(["sample"]);
+  }, 60_000);
+});
+
+describe("consumers and dead letters", () => {
+  it("makes a consumer once, never changes it silently, shows how far behind it is, and removes it", async () => {
+    const create = ["consumers", "create", "billing", "--type", COMPLETED];
+    expect((await json<{ created: boolean }>(...create)).created).toBe(true);
+    expect((await run(create)).stdout).toContain("was there already");
+    const other = await run(["consumers", "create", "billing"]);
+    expect(other).toMatchObject({ code: 1, stderr: expect.stringContaining("consumer_differs") });
+    expect((await run(["consumers", "lag", "billing"])).stdout).toContain("billing");
+    expect((await run(["consumers", "rm", "billing"])).code).toBe(0);
+    expect(await run(["consumers", "rm", "billing"])).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining("not_found"),
+    });
+  }, 40_000);
+
+  it("says that there are no dead letters, and what it needs to know to redrive or drop", async () => {
+    expect((await run(["dlq", "ls"])).stdout).toBe("There are no dead letters.\n");
+    expect(await json("dlq", "redrive", "--consumer", "sample")).toEqual({ redriven: 0 });
+    expect((await run(["dlq", "redrive"])).code).toBe(2);
+    expect((await run(["dlq", "drop", "--consumer", "sample"])).code).toBe(2);
+    expect((await run(["dlq", "show", "nothing"])).code).toBe(1);
+  }, 40_000);
+});
+
+it("is a program: it prints, and ends with the code", async () => {
+  expect(await start(["dlq", "ls"]).ended).toEqual({ code: 0, stdout: "There are no dead letters.\n", stderr: "" });
+  expect((await start(["dlq", "redrive", "--json"]).ended).code).toBe(2);
+}, 30_000);
+
+describe("what can go wrong", () => {
+  const keyFile = join(folder, "wrong.key");
+  it.each<[string, readonly string[], Readonly<Record<string, string>>, number, string]>([
+    ["nobody answers", ["events", "ls"], { TRIBUTARY_URL: "http://127.0.0.1:1" }, 4, "no hub answers"],
+    ["nobody answers a tail", ["tail"], { TRIBUTARY_URL: "http://127.0.0.1:1" }, 4, "no hub answers"],
+    ["no key", ["events", "ls"], { TRIBUTARY_DATA_DIR: join(folder, "none") }, 3, "no key to show"],
+    ["a wrong key", ["events", "ls", "--token-file", keyFile], {}, 5, "invalid_token"],
+    ["a wrong key for a tail", ["tail", "--token-file", keyFile], {}, 5, "invalid_token"],
+    ["an address that is none", ["events", "ls", "--url", "hub"], {}, 3, "http"],
+    ["a time that is none", ["events", "ls", "--from", "soon"], {}, 2, "a time is"],
+    ["an unknown type", ["listen", "--type", "tributary.task.v1.Nope"], {}, 6, "no event type"],
+    ["an unknown type to trigger", ["trigger", "tributary.task.v1.Nope"], {}, 6, "No simulated provider"],
+  ])(
+    "%s",
+    async (_, args, more, code, says) => {
+      writeFileSync(keyFile, "k".repeat(40));
+      const ended = await run(args, more);
+      expect({ code: ended.code, stderr: ended.stderr }).toEqual({ code, stderr: expect.stringContaining(says) });
+      const told = await run([...args, "--json"], more);
+      expect(told.code).toBe(code);
+      expect((JSON.parse(told.stdout) as { message: string }).message).toContain(says);
+    },
+    30_000,
+  );
+});
