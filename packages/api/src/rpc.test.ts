@@ -169,6 +169,12 @@ async function* open(method: string, body: object, key = ACME, headers: Record<s
   }
 }
 
+async function all<T>(messages: AsyncIterable<T>): Promise<T[]> {
+  const found: T[] = [];
+  for await (const message of messages) found.push(message);
+  return found;
+}
+
 const SERVICES = [EventService, DeadLetterService, ConsumerService, ConnectionService];
 const CALLS = SERVICES.flatMap((service) =>
   service.methods.map((method) => ({ name: `${service.typeName}/${method.name}`, kind: method.methodKind })),
@@ -184,7 +190,7 @@ describe("every call", () => {
     if (kind === "unary") {
       expect(await call(method, {}, "")).toMatchObject({ status: 401, json: { code: "unauthenticated" } });
     } else {
-      const messages = await Array.fromAsync(open(method, {}, ""));
+      const messages = await all(open(method, {}, ""));
       expect(messages).toMatchObject([{ last: true, json: { error: { code: "unauthenticated" } } }]);
     }
     expect(await call(method, {}, "a-key-that-nobody-has-been-given-yet")).not.toMatchObject({ status: 200 });
@@ -263,7 +269,7 @@ describe("another organisation", () => {
   });
 
   it("does not follow a foreign replay, and changed nothing of acme's", async () => {
-    const [first] = await Array.fromAsync(open("EventService/WatchReplay", { id: replayId }, GLOBEX));
+    const [first] = await all(open("EventService/WatchReplay", { id: replayId }, GLOBEX));
     expect(first).toMatchObject({ last: true, json: { error: { code: "not_found" } } });
     expect((await call("EventService/GetReplay", { id: replayId })).json).toMatchObject({
       replay: { state: "REPLAY_STATE_RUNNING" },
@@ -336,7 +342,7 @@ describe("consumers and replays", () => {
     expect(other.text).toContain(
       "consumer_differs: it does not read every type; it reads tributary.task.v1.TaskCompleted",
     );
-    const [refusal] = await Array.fromAsync(open("EventService/Subscribe", { consumer: "books" }));
+    const [refusal] = await all(open("EventService/Subscribe", { consumer: "books" }));
     expect(refusal).toMatchObject({ last: true, json: { error: { code: "failed_precondition" } } });
     expect((await call("ConsumerService/RemoveConsumer", { name: "books" })).status).toBe(200);
   });
@@ -372,7 +378,7 @@ describe("a stream", () => {
     ] as const) {
       const expiresAtMs = Date.now() + 400;
       session = { kind: "user", ...person, organizationId: "acme", permissions, expiresAtMs };
-      const messages = await Array.fromAsync(open(method, body, ""));
+      const messages = await all(open(method, body, ""));
       expect(Date.now()).toBeGreaterThanOrEqual(expiresAtMs);
       expect(messages.at(-1)).toMatchObject({ last: true, json: { error: { code: "unauthenticated" } } });
       expect(messages.length).toBeGreaterThan(1);

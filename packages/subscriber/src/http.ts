@@ -7,7 +7,13 @@ import type { Settlement } from "./outcome.ts";
 import { type Delivery, type Source, type SourceOptions, SubscriberError } from "./source.ts";
 
 /** A hub's answers to what no repetition changes. */
-const REFUSALS = new Set([Code.Unauthenticated, Code.PermissionDenied, Code.InvalidArgument, Code.Unimplemented]);
+const REFUSALS = new Set([
+  Code.Unauthenticated,
+  Code.PermissionDenied,
+  Code.InvalidArgument,
+  Code.Unimplemented,
+  Code.FailedPrecondition,
+]);
 const ACK_ATTEMPTS = 6;
 const ACK_TIMEOUT_MS = 10_000;
 
@@ -54,7 +60,10 @@ export function createHttpSource({ url, name, token, types, window, log, backoff
         }
       } catch (error) {
         if (signal.aborted) return;
-        const { code } = ConnectError.from(error);
+        const { code, rawMessage } = ConnectError.from(error);
+        // The consumer stands with other types; the hub says which.
+        if (code === Code.FailedPrecondition)
+          throw new SubscriberError("consumer_differs", rawMessage.replace("consumer_differs: ", ""));
         if (REFUSALS.has(code)) throw new SubscriberError("refused", `the hub answers ${Code[code]}`, { cause: error });
         log.warn({ code: Code[code], failures }, "the stream ended; connecting again");
       }

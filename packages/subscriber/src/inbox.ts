@@ -29,6 +29,6 @@ export interface Inbox<Tx> {
   once(key: string, effect: (tx: Tx) => Promise<void>): Promise<boolean>;
 }
 
-/** A redriven dead letter had no effect yet, so it counts as the event itself. */
-export const inboxKey = ({ id, replayId, redrive }: EventAttributes): string =>
-  replayId === undefined || redrive !== undefined ? id : `${id} ${replayId}`;
+/** A redriven dead letter had no effect yet: it keeps the key that it died with, be that the event's or a replay's. */
+export const inboxKey = ({ id, replayId }: EventAttributes): string =>
+  replayId === undefined ? id : `${id} ${replayId}`;

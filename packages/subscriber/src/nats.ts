@@ -33,6 +33,7 @@ interface Connected {
 /** Events from JetStream: live ones on one road, replays and redriven dead letters on another beside it. */
 export function createNatsSource(options: SourceOptions): Source {
   const { name, log, backoff } = options;
+  const acks = createAcks();
   let connected: Connected | undefined;
 
   async function open(): Promise<void> {
@@ -83,7 +84,7 @@ export function createNatsSource(options: SourceOptions): Source {
         message.term();
       } else if (isForOthers(attributes)) {
         road.settled(message);
-        message.ack();
+        acks.push(message);
       } else
         yield {
           attributes,
@@ -101,7 +102,7 @@ export function createNatsSource(options: SourceOptions): Source {
     if (settlement.outcome === "released") return road.release(message);
     if (settlement.outcome === "dead_letter") await keepDeadLetter(message, attributes, settlement);
     road.settled(message);
-    message.ack();
+    acks.push(message);
   }
 
   /** Tries until it is kept: an event is not given up before somebody else has it. */
@@ -118,7 +119,8 @@ export function createNatsSource(options: SourceOptions): Source {
     head.set(HEADER.deadLetterAttempts, String(attempts));
     const subject = deadLetterSubject(name, organizationId);
     // One that dies again after it was delivered again is another letter.
-    const msgID = [name, id, ...(replayId === undefined ? [] : [replayId, redrive])].join(":");
+    const again = replayId !== undefined || redrive > 0;
+    const msgID = [name, id, ...(again ? [replayId ?? "", redrive] : [])].join(":");
     for (let attempt = 1; !nc.isClosed(); attempt++) {
       try {
         await js.publish(subject, message.data, { headers: head, msgID });
@@ -135,8 +137,28 @@ export function createNatsSource(options: SourceOptions): Source {
     open,
     deliveries,
     close: async () => {
+      acks.flush();
       await connected?.nc.drain().catch(() => {});
     },
+  };
+}
+
+/**
+ * Acknowledgements of one turn of the event loop leave together: each for itself is a write to the socket, which was the
+ * largest part of a subscriber's work.
+ */
+function createAcks() {
+  let due: JsMsg[] = [];
+  const flush = (): void => {
+    const messages = due;
+    due = [];
+    for (const message of messages) message.ack();
+  };
+  return {
+    push: (message: JsMsg): void => {
+      if (due.push(message) === 1) setImmediate(flush);
+    },
+    flush,
   };
 }
 

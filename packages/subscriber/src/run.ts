@@ -143,9 +143,14 @@ export async function start<Tx>(options: RunOptions<Tx>): Promise<Running> {
   return { done, stop, stats: (): SubscriptionStats => ({ ...stats }) };
 }
 
-/** What is delivered again has lanes of its own: it keeps its order, and holds no live event up. */
-const laneOf = ({ attributes: { connectionId, replayId, redrive = 0 } }: Delivery): string =>
-  replayId === undefined ? connectionId : `${connectionId} ${replayId} ${redrive}`;
+/**
+ * What is delivered again holds no live event up: a replay has a lane of its own and keeps its order; a redriven dead
+ * letter, which comes when somebody chose, has one each.
+ */
+const laneOf = ({ attributes: { connectionId, sequence, replayId = "", redrive = 0 } }: Delivery): string => {
+  if (redrive > 0) return `${connectionId} ${replayId} ${sequence} ${redrive}`;
+  return replayId === "" ? connectionId : `${connectionId} ${replayId}`;
+};
 
 /** The handler failed, and may be called again. */
 class Failure {

@@ -2,7 +2,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { TaskCompletedSchema, TaskSchema } from "@tributary/contracts";
 import { withOrganization } from "@tributary/db";
 import { append } from "@tributary/pipeline";
-import { subscribe } from "@tributary/subscriber";
+import { drop, subscribe } from "@tributary/subscriber";
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -67,13 +67,13 @@ async function write(count: number, options: { to?: string; bytes?: number } = {
 }
 
 const run = promisify(execFile);
-async function curl(method: string, body: object, key = hub.localKey): Promise<Record<string, never>> {
+async function curl<T = Record<string, unknown>>(method: string, body: object, key = hub.localKey): Promise<T> {
   const { stdout } = await run("curl", [
     "-sS",
     ...["-H", "content-type: application/json", "-H", `authorization: Bearer ${key}`],
     ...["-d", JSON.stringify(body), `${hub.origin}/tributary.api.v1.${method}`],
   ]);
-  return JSON.parse(stdout) as Record<string, never>;
+  return JSON.parse(stdout) as T;
 }
 
 interface Told {
@@ -194,6 +194,56 @@ describe("with curl alone", () => {
     expect(JSON.parse(stdout)).toMatchObject({ error: "validation_failed" });
     const { stdout: refused } = await run("curl", ["-sS", `${hub.origin}/api/events/stream`]);
     expect(JSON.parse(refused)).toEqual({ error: "missing_authorization" });
+  });
+});
+
+describe("a subscriber", () => {
+  it("has what it gave up on again when somebody redrives it, in whatever order, and everything when it is replayed", async () => {
+    const to = randomUUID();
+    await write(3, { to });
+    let mended = false;
+    const got: string[] = [];
+    const effects = new Set<string>();
+    const inbox = {
+      once: async (key: string, effect: (tx: undefined) => Promise<void>): Promise<boolean> => {
+        if (effects.has(key)) return false;
+        await effect(undefined);
+        effects.add(key);
+        return true;
+      },
+    };
+    const subscription = await subscribe({ url: hub.origin, name: "ledger", token: hub.localKey, inbox })
+      .on(TaskCompletedSchema, (_, { connectionId: from, sequence, redrive = 0, replayId }) => {
+        if (from !== to) return;
+        if (sequence !== 3n && !mended) throw drop("the books are closed");
+        got.push(`${sequence} ${redrive} ${replayId === undefined ? "live" : "replay"}`);
+      })
+      .start();
+    type Letters = { deadLetters?: { id: string; sequence: string; reason: string }[] };
+    const letters = async () =>
+      ((await curl("DeadLetterService/ListDeadLetters", { consumer: "ledger" })) as Letters).deadLetters ?? [];
+    for (let turn = 0; (await letters()).length < 2 && turn < 50; turn++) await sleep(100);
+    mended = true;
+    for (const sequence of ["2", "1"]) {
+      const letter = (await letters()).find((one) => one.sequence === sequence);
+      expect(letter?.reason).toBe("the books are closed");
+      expect(await curl("DeadLetterService/RedriveDeadLetters", { id: letter?.id })).toEqual({ redriven: 1 });
+      for (let turn = 0; !got.includes(`${sequence} 1 live`) && turn < 500; turn++) await sleep(10);
+    }
+    for (let turn = 0; (await letters()).length > 0 && turn < 50; turn++) await sleep(100);
+    expect(await letters()).toEqual([]);
+    const { replay } = (await curl("EventService/Replay", { consumer: "ledger", connectionIds: [to] })) as {
+      replay: { id: string };
+    };
+    for (let turn = 0; got.length < 6 && turn < 500; turn++) await sleep(10);
+    expect(got).toEqual(["3 0 live", "2 1 live", "1 1 live", "1 0 replay", "2 0 replay", "3 0 replay"]);
+    let state = "";
+    for (let turn = 0; state !== "REPLAY_STATE_DONE" && turn < 50; turn++) {
+      await sleep(100);
+      ({ state } = ((await curl("EventService/GetReplay", { id: replay.id })) as { replay: { state: string } }).replay);
+    }
+    expect(state).toBe("REPLAY_STATE_DONE");
+    await subscription.stop();
   });
 });
 

@@ -38,8 +38,8 @@ export async function startFakeHub(): Promise<FakeHub> {
   const acks: AckRequest[] = [];
   let failing = 0;
   let generation = 0;
-  const name = (one: { connectionId: string; sequence: bigint; replayId: string }): string =>
-    `${one.connectionId} ${one.sequence} ${one.replayId}`;
+  const name = (one: { connectionId: string; sequence: bigint; replayId: string; redrive: number }): string =>
+    `${one.connectionId} ${one.sequence} ${one.replayId} ${one.redrive}`;
 
   const routes = (router: ConnectRouter): ConnectRouter =>
     router.service(EventService, {

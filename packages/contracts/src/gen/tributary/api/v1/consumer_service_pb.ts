@@ -58,7 +58,7 @@ export type Consumer = Message<"tributary.api.v1.Consumer"> & {
   afterDeadLetter: AfterDeadLetter;
 
   /**
-   * Events committed and not settled, passed-over types included. Counted to 1,000,000.
+   * Events committed and not settled, passed-over types included.
    *
    * @generated from field: uint64 lag = 6;
    */
