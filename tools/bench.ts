@@ -1,24 +1,26 @@
-// `npm run bench -- [name…] [--json]`: runs `packages/*/bench/*.bench.ts` and the services'. Every figure stands beside a
-// ceiling that was taken in the same run, because a virtual machine's absolute figures differ from hour to hour; the ratio
-// is what a goal is about.
+// `npm run bench -- [name…] [--json] [--seconds n]`: runs `packages/*/bench/*.bench.ts` and the services'. A name is a
+// bench's, or the part before its slash. Every figure stands beside a ceiling that was taken in the same run, because a
+// virtual machine's absolute figures differ from hour to hour; the ratio is what a goal is about.
 import { globSync } from "node:fs";
+import { parseArgs } from "node:util";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { measure, type Bench, type Measurement } from "./measure.ts";
 import { byText, repositoryRoot } from "./tree.ts";
 
-const wanted = process.argv.slice(2).filter((arg) => !arg.startsWith("--"));
-const json = process.argv.includes("--json");
+const { values, positionals: wanted } = readArguments();
+const json = values.json === true;
+const seconds = values.seconds === undefined ? undefined : Number(values.seconds);
 
 const benches = await findBenches();
 const names = benches.map((bench) => bench.name);
-const unknown = wanted.filter((name) => !names.includes(name));
-const options = process.argv.slice(2).filter((arg) => arg.startsWith("--") && arg !== "--json");
-if (unknown.length > 0 || options.length > 0) {
-  process.stderr.write(`unknown: ${[...unknown, ...options].join(", ")}. There are: ${names.join(", ")}; and --json\n`);
+const isWanted = (name: string): boolean => wanted.some((each) => each === name || name.startsWith(`${each}/`));
+const unknown = wanted.filter((each) => !names.some((name) => each === name || name.startsWith(`${each}/`)));
+if (unknown.length > 0 || (seconds !== undefined && !(seconds > 0))) {
+  process.stderr.write(`unknown: ${unknown.join(", ")}. There are: ${names.join(", ")}; --json and --seconds n\n`);
   process.exitCode = 2;
 } else {
-  const selected = benches.filter((bench) => wanted.length === 0 || wanted.includes(bench.name));
+  const selected = benches.filter((bench) => wanted.length === 0 || isWanted(bench.name));
   // One after the other: two benches at once would measure each other.
   for (const bench of selected) await runOne(bench);
 }
@@ -26,7 +28,7 @@ if (unknown.length > 0 || options.length > 0) {
 /** A bench that fails does not keep the others from being measured. */
 async function runOne(bench: Bench): Promise<void> {
   try {
-    print(await measure(bench, (line) => process.stderr.write(`${line}\n`)));
+    print(await measure(bench, (line) => process.stderr.write(`${line}\n`), seconds));
   } catch (error) {
     process.stderr.write(`${bench.name} failed: ${error instanceof Error ? (error.stack ?? error.message) : "?"}\n`);
     process.exitCode = 1;
@@ -63,4 +65,14 @@ function figure(value: number): string {
 
 function percent(value: number): string {
   return `${(value * 100).toFixed(0)} %`;
+}
+
+function readArguments() {
+  const options = { json: { type: "boolean" }, seconds: { type: "string" } } as const;
+  try {
+    return parseArgs({ options, allowPositionals: true });
+  } catch (error) {
+    process.stderr.write(`${error instanceof Error ? error.message : "wrong arguments"}\n`);
+    process.exit(2);
+  }
 }

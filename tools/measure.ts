@@ -21,6 +21,8 @@ export interface Figures {
 export interface BenchContext {
   /** The run before the measured ones; its figures are thrown away, so it may do less. */
   readonly warmUp: boolean;
+  /** How long a bench that sustains something should; undefined: as long as it finds enough. */
+  readonly seconds?: number;
   /** A line for the person who waits; goes to standard error. */
   log(line: string): void;
 }
@@ -40,11 +42,12 @@ export interface Measurement {
 const REPEATS = 5;
 
 /** @throws TypeError when a run gives a figure that is not a positive number: it measured nothing. */
-export async function measure(bench: Bench, log: (line: string) => void): Promise<Measurement> {
+export async function measure(bench: Bench, log: (line: string) => void, seconds?: number): Promise<Measurement> {
   const runs: Figures[] = [];
-  await bench.run({ warmUp: true, log });
+  const context = { log, ...(seconds === undefined ? {} : { seconds }) };
+  await bench.run({ ...context, warmUp: true });
   for (let run = 0; run < (bench.repeats ?? REPEATS); run++) {
-    const figures = await bench.run({ warmUp: false, log });
+    const figures = await bench.run({ ...context, warmUp: false });
     if (!(figures.ours > 0 && figures.ceiling > 0 && Number.isFinite(figures.ours / figures.ceiling)))
       throw new TypeError(`${bench.name} measured ${figures.ours} of ${figures.ceiling}`);
     runs.push(figures);

@@ -1,12 +1,9 @@
-import { jetstreamManager } from "@nats-io/jetstream";
-import { connect, headers, type NatsConnection } from "@nats-io/transport-node";
-import { EVENT_STREAM, HEADER } from "@tributary/contracts";
 import { type Database, migrate, openPostgres, run } from "@tributary/db";
 import { asOwner, startPrivatePostgres } from "@tributary/db/testing";
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { append, createHandOff, ensurePartitions, migrations, startRelay } from "../src/index.ts";
-import { sampleBatch, startPrivateNats } from "../src/testing/index.ts";
+import { openBarePublisher, sampleBatch, startPrivateNats } from "../src/testing/index.ts";
 
 /**
  * The relay from a backlog in the ledger to a real broker. The ceiling reads the same rows in order, 1,000 at a time with
@@ -32,7 +29,7 @@ export default {
       await ensurePartitions(database, new Date());
       const connections = await fill(database);
       const ours = await relay(database, nats.url);
-      const ceiling = await bare(database, nats.url, connections);
+      const ceiling = await bare(server.url, nats.url, connections);
       return { ours, ceiling };
     } finally {
       await database.close();
@@ -69,15 +66,13 @@ async function relay(database: Database, url: string): Promise<number> {
 }
 
 const READ = `
-SELECT sequence, organization_id, connector, id, type, subject, object_key, date_part('epoch', time) * 1000 AS time_ms,
+SELECT sequence, id, type, subject, object_key, date_part('epoch', time) * 1000 AS time_ms,
   payload
 FROM pipeline.event WHERE connection_id = $1 AND sequence > $2 ORDER BY sequence LIMIT ${WINDOW}`;
 const MARK = "UPDATE pipeline.position SET published = $2 WHERE connection_id = $1";
 
 interface Row {
   readonly sequence: bigint;
-  readonly organization_id: string;
-  readonly connector: string;
   readonly id: string;
   readonly type: string;
   readonly subject: string;
@@ -86,25 +81,24 @@ interface Row {
   readonly payload: Uint8Array;
 }
 
-async function bare(database: Database, url: string, connections: readonly string[]): Promise<number> {
-  const nc = await connect({ servers: url });
+/** Signs in as the owner of the tables: no role, no policy, and no transaction around a statement. */
+async function bare(databaseUrl: string, url: string, connections: readonly string[]): Promise<number> {
+  const database = openPostgres({ url: databaseUrl });
+  const publisher = await openBarePublisher(url);
   try {
-    const jsm = await jetstreamManager(nc);
-    const { config } = await jsm.streams.info(EVENT_STREAM);
-    await jsm.streams.delete(EVENT_STREAM);
-    await jsm.streams.add(config);
-    const publish = ackTracker(nc);
+    await publisher.reset();
     const start = performance.now();
     let published = 0;
     let marking: Promise<unknown> = Promise.resolve();
     for (const connectionId of connections) {
-      let reading = asOwner(database, (tx) => run<Row>(tx, READ, [connectionId, 0n]));
+      let reading = run<Row>(database.query, READ, [connectionId, 0n]);
       for (let rows = await reading; rows.length > 0; rows = await reading) {
         const last = rows.at(-1)?.sequence ?? 0n;
-        reading = asOwner(database, (tx) => run<Row>(tx, READ, [connectionId, last]));
-        await publish(connectionId, rows);
+        reading = run<Row>(database.query, READ, [connectionId, last]);
+        const events = rows.map((row) => ({ ...row, objectKey: row.object_key, timeMs: row.time_ms }));
+        await publisher.publish({ organizationId: "acme", connectionId, connector: "todoist" }, events);
         await marking;
-        marking = asOwner(database, (tx) => run(tx, MARK, [connectionId, last]));
+        marking = run(database.query, MARK, [connectionId, last]);
         published += rows.length;
       }
     }
@@ -112,39 +106,7 @@ async function bare(database: Database, url: string, connections: readonly strin
     if (published !== EVENTS) throw new Error(`${published} events were read`);
     return (EVENTS / (performance.now() - start)) * 1000;
   } finally {
-    await nc.close();
+    await publisher.close();
+    await database.close();
   }
-}
-
-function ackTracker(nc: NatsConnection) {
-  const inbox = `_INBOX.${randomUUID().replaceAll("-", "")}`;
-  let open = 0;
-  let done = (): void => {};
-  nc.subscribe(inbox, {
-    callback: (_error, message) => {
-      if (message.json<{ seq?: number }>().seq === undefined) throw new Error("the broker refused an event");
-      if (--open === 0) done();
-    },
-  });
-  return (connectionId: string, rows: readonly Row[]): Promise<void> => {
-    open = rows.length;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    done = resolve;
-    for (const row of rows) {
-      const head = headers();
-      head.set(HEADER.specVersion, "1.0");
-      head.set(HEADER.id, row.id);
-      head.set(HEADER.source, `/${row.connector}/${connectionId}`);
-      head.set(HEADER.type, row.type);
-      head.set(HEADER.subject, row.object_key);
-      head.set(HEADER.time, new Date(row.time_ms).toISOString());
-      head.set(HEADER.contentType, "application/protobuf");
-      head.set(HEADER.sequence, String(row.sequence));
-      head.set(HEADER.organization, row.organization_id);
-      head.set(HEADER.connection, connectionId);
-      head.set("Nats-Msg-Id", row.id);
-      nc.publish(row.subject, row.payload, { headers: head, reply: inbox });
-    }
-    return promise;
-  };
 }

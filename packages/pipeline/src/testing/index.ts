@@ -1,3 +1,4 @@
+export { type BareEvent, type BarePublisher, openBarePublisher } from "./bare-publisher.ts";
 export { type PrivateNats, type PrivateNatsOptions, startPrivateNats } from "./private-nats.ts";
 export { sampleBatch } from "./sample-batch.ts";
 export { createRelayStage, type RelayStage, unpublished, until, upTo, type WriteOptions } from "./relay-stage.ts";
