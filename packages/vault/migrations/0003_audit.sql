@@ -34,7 +34,7 @@ CREATE TABLE vault.audit (
 --> statement-breakpoint
 COMMENT ON TABLE vault.audit IS 'What happened to credentials, keys and permissions: openings (one entry a run and credential, committed before anything is decrypted), changes, erasures. Each entry holds the hash of itself and of the one before. Never changed; the oldest go after 400 days.';
 --> statement-breakpoint
-CREATE INDEX audit_credential ON vault.audit (organization_id, credential_id, at DESC) WHERE credential_id IS NOT NULL;
+CREATE INDEX audit_credential ON vault.audit (organization_id, credential_id, correlation_id) WHERE credential_id IS NOT NULL;
 --> statement-breakpoint
 CREATE INDEX audit_secret ON vault.audit (organization_id, secret_id, sequence DESC) WHERE secret_id IS NOT NULL;
 --> statement-breakpoint

@@ -123,3 +123,40 @@ it("an audit that cannot be written lets nothing be opened, and the row of an op
   remove();
   await database.close();
 });
+
+it("an opening looks into two indexes, however long the chain is", async () => {
+  const database = openPostgres({ url: await server.createDatabase(), connectionsMax: 3 });
+  const { remove } = await makeVaultParts(database);
+  await asOwner(database, async (tx) => {
+    await run(tx, FILL);
+    await run(tx, "ANALYZE vault.audit");
+  });
+  for (const [lookup, index] of LOOKUPS) {
+    const plan = await asOwner(database, (tx) => run<{ "QUERY PLAN": string }>(tx, `EXPLAIN ${lookup}`));
+    const text = plan.map((row) => row["QUERY PLAN"]).join("\n");
+    expect(text).toContain(`using ${index}`);
+    expect(text).not.toContain("Seq Scan");
+  }
+  remove();
+  await database.close();
+});
+
+/** Ten credentials, each of which is opened again and again. */
+const FILL = `
+INSERT INTO vault.audit (organization_id, sequence, at, action, actor, credential_id, secret_id, revision, detail, correlation_id, hash)
+SELECT 'acme', n, now(), 'credential.open', 'vault', 'c' || n % 10, CASE WHEN n % 100 < 10 THEN gen_random_uuid() END, 1, 'sync', 'run-' || n, sha256('')
+FROM generate_series(1, 20000) n`;
+
+/** As the functions ask. */
+const LOOKUPS = [
+  [
+    `SELECT FROM vault.audit e WHERE e.organization_id = 'acme' AND e.credential_id = 'c1' AND e.at > now() - interval '1 hour'
+      AND e.action = 'credential.open' AND e.detail = 'sync' AND e.correlation_id = 'run-1'`,
+    "audit_credential",
+  ],
+  [
+    `SELECT e.revision FROM vault.audit e WHERE e.organization_id = 'acme'
+      AND e.secret_id = '0198f3a2-7c1e-7d7b-9f41-2a4b5c6d7e8f' ORDER BY e.sequence DESC LIMIT 1`,
+    "audit_secret",
+  ],
+] as const;
