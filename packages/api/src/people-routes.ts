@@ -22,8 +22,8 @@ export function peopleRoutes({ people }: ApiOptions): Hono<ApiEnv> {
 
   routes.get("/organizations", async (c) => {
     const { userId, organizationId } = personOf(c);
-    const items = await people.organizations(userId);
-    return c.json({ items: items.map((one) => ({ ...one, current: one.id === organizationId })) });
+    const belongs = await people.organizations(userId);
+    return c.json({ items: belongs.map((one) => ({ ...one, current: one.id === organizationId })) });
   });
   routes.post("/organizations", async (c) => {
     const made = await readJson(c, Create);

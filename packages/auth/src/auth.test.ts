@@ -152,6 +152,7 @@ describe("signing in", () => {
       email: "shared@example.com",
       organizationId: "sample",
       organizationName: "Sample",
+      expiresAtMs: now.getTime() + 30 * 24 * HOUR_MS,
       permissions: ["integrations.view", "integrations.manage", "integrations.credentials"],
       sessionHash: hash("sha256", browser.token ?? "", "hex"),
     });
@@ -334,6 +335,23 @@ describe("the handler", () => {
     for (const cookie of cookies) expect(cookie).toMatch(/^tributary-\w+=[^;]+;.*Path=\/;.*HttpOnly;.*SameSite=Lax/i);
     expect(response.headers.get("cache-control")).toBe("no-store");
     expect(response.headers.get("referrer-policy")).toBe("no-referrer");
+  });
+
+  it.each([
+    "GET /auth/signin",
+    "GET /auth/callback/oidc?code=x&state=y",
+    "POST /auth/organization",
+    "POST /auth/signout",
+    "GET /auth/x",
+  ])("keeps %s to itself: no cache, no referrer, no frame", async (route) => {
+    const [method = "", path = ""] = route.split(" ");
+    const { headers } = await auth.handler(new Request(`${ORIGIN}${path}`, { method }));
+    expect(Object.fromEntries(headers)).toMatchObject({
+      "cache-control": "no-store",
+      "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+      "referrer-policy": "no-referrer",
+      "x-content-type-options": "nosniff",
+    });
   });
 
   it("takes the callback's address from the settings, whatever host the request names", async () => {

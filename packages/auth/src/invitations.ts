@@ -73,7 +73,7 @@ export async function invite(
         ),
       );
     const [there] = await tx.select({ n: count() }).from(invitation).where(open(organizationId, createdAt));
-    if (Number(there?.n ?? 0) >= OPEN_MAX)
+    if ((there?.n ?? 0) >= OPEN_MAX)
       throw new PeopleError("limit_reached", `${OPEN_MAX} invitations are open already; revoke some first.`);
     const row = {
       ...made,

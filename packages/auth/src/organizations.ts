@@ -26,7 +26,7 @@ export function createOrganization(options: PeopleOptions, userId: string, name:
   const createdAt = options.now();
   return acrossOrganizations(options.database, "auth", async (tx) => {
     const [belongs] = await tx.select({ n: count() }).from(membership).where(eq(membership.userId, userId));
-    if (Number(belongs?.n ?? 0) >= ORGANIZATIONS_A_PERSON_MAX)
+    if ((belongs?.n ?? 0) >= ORGANIZATIONS_A_PERSON_MAX)
       throw new PeopleError(
         "limit_reached",
         `A person belongs to ${ORGANIZATIONS_A_PERSON_MAX} organisations at most.`,

@@ -83,7 +83,7 @@ const actorOf = ({ organizationId, userId, name, permissions }: UserIdentity): A
 });
 const invite = async (admin: UserIdentity, email: string, permissions: readonly Permission[] = ["integrations.view"]) =>
   people.invite(actorOf(admin), { email, permissions });
-const code = (code: string) => expect.objectContaining({ code });
+const code = (expected: string) => expect.objectContaining({ code: expected });
 
 describe("the first administrator", () => {
   const first = () => makeFirstAdminLink({ database, origin: ORIGIN, organization: acme, audit, now: () => now });
@@ -225,6 +225,13 @@ describe("an invitation", () => {
       });
   });
 
+  it("is not made when 500 are open", async () => {
+    const ada = await firstAdmin();
+    await asOwner(database, (tx) => run(tx, FIVE_HUNDRED));
+    await expect(invite(ada, "one-more@example.com")).rejects.toEqual(code("limit_reached"));
+    expect(await people.invitations("acme")).toHaveLength(500);
+  });
+
   it("is not made when it cannot be recorded", async () => {
     const ada = await firstAdmin();
     const unheard = createPeople({
@@ -235,7 +242,7 @@ describe("an invitation", () => {
       uuid: randomUUID,
     });
     await expect(unheard.invite(actorOf(ada), { email: "x@example.com", permissions: [] })).rejects.toThrow("no audit");
-    await expect(unheard.removeMember(actorOf(ada), ada.userId)).rejects.toThrow();
+    await expect(unheard.createOrganization(ada.userId, "Globex")).rejects.toThrow("no audit");
     expect([await people.invitations("acme"), (await people.members("acme")).length]).toEqual([[], 1]);
   });
 });
@@ -319,3 +326,8 @@ describe("switching", () => {
     expect((await signIn("ada")).organizationId).toBe("acme");
   });
 });
+
+const FIVE_HUNDRED = `
+INSERT INTO auth.invitation (id, organization_id, email, permissions, token_hash, invited_by, created_at, expires_at)
+SELECT gen_random_uuid(), 'acme', n || '@example.com', '{}', encode(sha256(n::text::bytea), 'hex'), 'x', '2026-11-21', '2026-11-28'
+FROM generate_series(1, 500) AS n`;

@@ -87,8 +87,15 @@ function identityOf({ sub, name, email, organization_id, app_metadata }: z.outpu
   const organizationId = claims.organization_id ?? organization_id;
   if (organizationId === undefined || (organization_id ?? organizationId) !== organizationId)
     throw new Refused("invalid_token", "claims", sub);
-  const organization = { organizationId, organizationName: organizationId };
-  return { kind: "user", userId: sub, name: name ?? "", email: email ?? "", ...organization, permissions: PERMISSIONS };
+  return {
+    kind: "user",
+    userId: sub,
+    name: name ?? "",
+    email: email ?? "",
+    organizationId,
+    organizationName: organizationId,
+    permissions: PERMISSIONS,
+  };
 }
 
 /** Which check failed, for the log. A claim's check comes after the signature's, so its subject is known. */

@@ -56,7 +56,7 @@ export const errors = {
   invitation_other_address: meaning(403, "permission_denied", "person"),
   last_administrator: meaning(409, "failed_precondition", "admin"),
   permission_not_held: meaning(403, "permission_denied", "admin"),
-  limit_reached: meaning(409, "resource_exhausted", "admin"),
+  limit_reached: meaning(409, "failed_precondition", "admin"),
   // Linking an account
   other_account: meaning(409, "failed_precondition", "person"),
   scope_insufficient: meaning(403, "permission_denied", "person"),

@@ -69,7 +69,7 @@ export function invitationPage(frame: Frame, received: ReceivedInvitation, token
     title,
     html`<h1>${title}</h1>
       <p class="lead">${words.lead(frame.speech.day(received.expiresAt))}</p>
-      <h2>${words.then}</h2>
+      <h2>${words.permissions}</h2>
       ${permissionList(frame, received.permissions)}
       <form method="post" action="/invitation">
         <input type="hidden" name="token" value="${token}" />

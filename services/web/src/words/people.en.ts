@@ -66,7 +66,7 @@ export const peopleEn = {
     signInTitle: "You were invited",
     signInLead: "Sign in with the invited e-mail address to accept.",
     signInGo: "Sign in and accept",
-    then: "There you may",
+    permissions: "There you may",
     go: "Accept",
     notNow: "Not now",
   },

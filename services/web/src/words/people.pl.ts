@@ -67,7 +67,7 @@ export const peoplePl: PeopleWords = {
     signInTitle: "Masz zaproszenie",
     signInLead: "Aby je przyjąć, zaloguj się zaproszonym adresem e-mail.",
     signInGo: "Zaloguj się i przyjmij",
-    then: "Twoje uprawnienia tam",
+    permissions: "Twoje uprawnienia tam",
     go: "Przyjmij",
     notNow: "Nie teraz",
   },
