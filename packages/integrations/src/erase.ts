@@ -3,6 +3,7 @@ import { eraseEvents } from "@tributary/pipeline";
 import { Rejected } from "@tributary/sdk";
 import { and, eq, inArray, isNotNull, lte, or, type SQL, sql } from "drizzle-orm";
 import { channel } from "node:diagnostics_channel";
+import { IntegrationError } from "./errors.ts";
 import { createRunLog } from "./run-log.ts";
 import { errorName, type Log, type Owner, type Runtime } from "./runtime.ts";
 import { action, connection, credential, notice, objectState, receipt, run, setting } from "./schema.ts";
@@ -56,6 +57,7 @@ export interface EraseReport {
  * there is still something to withdraw it with, at best effort; then the vault destroys the keys, which cannot be undone
  * and is written down; then everything else goes. Erasing again does what was left, and so does {@link replayErasures} at
  * the next start.
+ * @throws IntegrationError temporarily_unavailable when the broker did not answer: everything but its messages is gone.
  */
 export async function erase(runtime: Runtime, target: EraseTarget, options: EraseOptions = {}): Promise<EraseReport> {
   await stopConnections(runtime, target);
@@ -77,7 +79,16 @@ export async function erase(runtime: Runtime, target: EraseTarget, options: Eras
 export async function replayErasures(runtime: Runtime, options: Pick<EraseOptions, "messages"> = {}): Promise<number> {
   let count = 0;
   for (const erasure of await runtime.vault.erasures()) {
-    count += (await deleteOwned(runtime, erasure, erasure.erasedAt, options)).connections;
+    const deleting = deleteOwned(runtime, erasure, erasure.erasedAt, options);
+    count += await deleting.then(
+      ({ connections }) => connections,
+      (error: unknown) => {
+        // Nothing of it is served any more, and its rows say what is left: a broker that is away stops no start.
+        if (!(error instanceof IntegrationError)) throw error;
+        runtime.log.error({ erasure: erasure.id }, "an erasure still waits for the broker");
+        return 0;
+      },
+    );
   }
   return count;
 }
@@ -203,7 +214,12 @@ async function deleteOwned(
   const erased =
     messages === undefined || connectionIds.length === 0
       ? undefined
-      : await messages.erase({ servers: messages.servers, organizationId, connectionIds, log });
+      : await messages.erase({ servers: messages.servers, organizationId, connectionIds, log }).catch(() => {
+          throw new IntegrationError(
+            "temporarily_unavailable",
+            "The broker did not answer, and published messages are left: erase again when it is back.",
+          );
+        });
   steps.publish("erase.unpublished");
   await withOrganization(database, organizationId, (tx) =>
     tx
