@@ -142,6 +142,12 @@ function createAckTracker(nc: NatsConnection) {
     },
   });
 
+  // Answers do not outlive the connection: whoever waits for them goes and asks the stream what it holds.
+  void (async () => {
+    for await (const { type } of nc.status())
+      if (type === "disconnect") for (const { done } of windows.values()) done();
+  })();
+
   async function publish(events: readonly LedgerEvent[], lastSequence: number): Promise<readonly Outcome[]> {
     if (events.length === 0) return [];
     const id = String(count++);
