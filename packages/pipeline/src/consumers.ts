@@ -125,19 +125,19 @@ export function createConsumers(options: ConsumersOptions): Consumers {
     const counts = await read(organizationId, (tx) =>
       run<{ consumer: string; letters: bigint }>(tx, NATS_LETTERS, [organizationId]),
     );
-    return known.slice(0, LISTED_MAX).map((one) => ({
-      name: one.name,
+    return known.slice(0, LISTED_MAX).map((heard) => ({
+      name: heard.name,
       road: "nats",
       types: [],
-      filterSubject: one.filterSubject,
+      filterSubject: heard.filterSubject,
       afterDeadLetter: "continue",
-      lag: one.pending + one.outstanding,
+      lag: heard.pending + heard.outstanding,
       oldestAtMs: undefined,
-      outstanding: one.outstanding,
-      deadLetters: Number(counts.find(({ consumer }) => consumer === one.name)?.letters ?? 0),
-      connected: one.connected,
-      lastSeenAtMs: one.lastSeenAtMs,
-      createdAtMs: one.createdAtMs,
+      outstanding: heard.outstanding,
+      deadLetters: Number(counts.find(({ consumer }) => consumer === heard.name)?.letters ?? 0),
+      connected: heard.connected,
+      lastSeenAtMs: heard.lastSeenAtMs,
+      createdAtMs: heard.createdAtMs,
     }));
   }
 

@@ -77,10 +77,12 @@ export function createDeadLetters(database: Database, nats?: SideRoad): DeadLett
       const params = chosen(organizationId, choice);
       if (params === undefined) return { count: 0, more: false };
       const [http] = await withOrganization(database, organizationId, (tx) => run<{ n: bigint }>(tx, REDRIVE, params));
-      let count = Number(http?.n ?? 0);
-      let published = PUBLISH_LETTERS;
-      for (; nats !== undefined && published === PUBLISH_LETTERS && count < DEAD_LETTERS_MAX; count += published)
-        published = await redriveOverNats(database, nats, organizationId, params.slice(0, 4));
+      const overHttp = Number(http?.n ?? 0);
+      const overNats =
+        nats === undefined
+          ? 0
+          : await redriveAllOverNats(database, nats, params.slice(0, 4), DEAD_LETTERS_MAX - overHttp);
+      const count = overHttp + overNats;
       return { count, more: count >= DEAD_LETTERS_MAX };
     },
     drop: async (organizationId, choice) => {
@@ -101,27 +103,50 @@ function chosen(organizationId: string, choice: DeadLetterChoice): unknown[] | u
   return [organizationId, null, choice.consumer, choice.type ?? null, DEAD_LETTERS_MAX];
 }
 
-/** A letter leaves the table in the transaction that publishes it: a crash between the two publishes it twice, by one id. */
-const redriveOverNats = (
+async function redriveAllOverNats(
+  database: Database,
+  nats: SideRoad,
+  params: readonly unknown[],
+  most: number,
+): Promise<number> {
+  let count = 0;
+  while (count < most) {
+    const published = await redriveOverNats(database, nats, String(params[0]), params);
+    count += published;
+    if (published < PUBLISH_LETTERS) break;
+  }
+  return count;
+}
+
+/** A letter leaves the table once it is published: a crash between the two publishes it twice, under one message id. */
+async function redriveOverNats(
   database: Database,
   nats: SideRoad,
   organizationId: string,
   params: readonly unknown[],
-): Promise<number> =>
-  withOrganization(database, organizationId, async (tx) => {
-    const rows = await run<LetterRow>(tx, TAKE_NATS, [...params, PUBLISH_LETTERS]);
-    const letters = rows.map((row) => letterOf(organizationId, row));
-    await nats.publish(
-      letters.map((letter) => ({
-        event: letter,
-        via: letter.letterId,
-        onlyFor: letter.consumer,
-        redrive: letter.redrives + 1,
-        ...(letter.replayId === "" ? {} : { replayId: letter.replayId }),
-      })),
-    );
-    return letters.length;
-  });
+): Promise<number> {
+  const read = [...params, PUBLISH_LETTERS];
+  const rows = await withOrganization(
+    database,
+    organizationId,
+    (tx) => run<LetterRow>(tx, NATS_LETTERS, read),
+    "reader",
+  );
+  const letters = rows.map((row) => letterOf(organizationId, row));
+  const refused = await nats.publish(
+    letters.map((letter) => ({
+      event: letter,
+      via: letter.letterId,
+      onlyFor: letter.consumer,
+      redrive: letter.redrives + 1,
+      ...(letter.replayId === "" ? {} : { replayId: letter.replayId }),
+    })),
+  );
+  // What the broker can never take stays a letter.
+  const gone = letters.filter((letter) => !refused.has(letter)).map(({ letterId }) => letterId);
+  await withOrganization(database, organizationId, (tx) => run(tx, PUBLISHED, [organizationId, gone]));
+  return gone.length;
+}
 
 const CHOSEN = `organization_id = $1 AND ($2::uuid IS NULL OR id = $2) AND ($3::text IS NULL OR consumer = $3)
   AND ($4::text IS NULL OR type = $4)`;
@@ -149,15 +174,12 @@ const columns = (payload: string): string => `id AS letter_id, consumer, road, e
   reason, attempts, date_part('epoch', died_at) * 1000 AS died_ms, died_at::text AS died_at, state, redrives, replay_id,
   connector, subject, object_key, date_part('epoch', time) * 1000 AS time_ms, backfill, traceparent, ${payload} AS payload`;
 
-const TAKE_NATS = `
-WITH chosen AS (
-  SELECT organization_id, id FROM pipeline.dead_letter WHERE ${CHOSEN} AND road = 'nats'
-  ORDER BY connection_id, sequence LIMIT $5 FOR UPDATE
-), gone AS (
-  DELETE FROM pipeline.dead_letter d USING chosen c
-  WHERE d.organization_id = c.organization_id AND d.id = c.id RETURNING d.*
-)
-SELECT ${columns("payload")} FROM gone ORDER BY connection_id, sequence`;
+const NATS_LETTERS = `
+SELECT ${columns("payload")} FROM pipeline.dead_letter WHERE ${CHOSEN} AND road = 'nats'
+ORDER BY connection_id, sequence LIMIT $5`;
+
+const PUBLISHED =
+  "DELETE FROM pipeline.dead_letter WHERE organization_id = $1 AND road = 'nats' AND id = ANY ($2::uuid[])";
 
 const LETTER = `SELECT ${columns("payload")} FROM pipeline.dead_letter WHERE organization_id = $1 AND id = $2`;
 

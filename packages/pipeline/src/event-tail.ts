@@ -174,4 +174,4 @@ function readToken(text: string): { sinceMs: number; read: [string, bigint][] } 
 }
 
 const base36 = (digits: string): bigint =>
-  [...digits].reduce((sum, digit) => sum * 36n + BigInt(Number.parseInt(digit, 36)), 0n);
+  digits.split("").reduce((sum, digit) => sum * 36n + BigInt(Number.parseInt(digit, 36)), 0n);

@@ -20,6 +20,7 @@ import {
   replaySubject,
 } from "@tributary/contracts";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { LedgerEvent } from "./ledger.ts";
 import { connectUntil, type NatsOptions } from "./nats-connection.ts";
 import { type BrokerConsumer, type BrokerLetter, type SideEvent, type SideRoad, SideRoadAway } from "./side-road.ts";
 
@@ -61,18 +62,22 @@ export function openSideRoad(
   return {
     publish: (events) =>
       ask(async ({ nc, js }) => {
-        const sent = events.map((one) => {
+        const refused = new Set<LedgerEvent>();
+        const sent: Promise<unknown>[] = [];
+        for (const one of events) {
           const head = messageHeaders(one);
-          const bytes = one.event.payload.length + FRAMING_BYTES + headerBytes(head);
-          if (bytes > (nc.info?.max_payload ?? Infinity)) {
-            options.log?.warn({ id: one.event.id, bytes }, "too large for the broker: not published again");
-            return undefined;
-          }
           const { event, via, redrive = 0 } = one;
+          const bytes = event.payload.length + FRAMING_BYTES + headerBytes(head);
+          if (bytes > (nc.info?.max_payload ?? Infinity)) {
+            options.log?.warn({ id: event.id, bytes }, "too large for the broker: not published again");
+            refused.add(event);
+            continue;
+          }
           const msgID = redrive === 0 ? `${via}:${event.id}` : `${via}:${event.id}:${redrive}`;
-          return js.publish(replaySubject(via, event.subject), event.payload, { headers: head, msgID });
-        });
+          sent.push(js.publish(replaySubject(via, event.subject), event.payload, { headers: head, msgID }));
+        }
         await Promise.all(sent);
+        return refused;
       }),
     lastPublished: (replayId) =>
       ask(async ({ jsm }) => {

@@ -1,4 +1,4 @@
-import { type JetStreamManager, jetstream, jetstreamManager, type StoredMsg } from "@nats-io/jetstream";
+import { AckPolicy, type JetStreamManager, jetstream, jetstreamManager, type StoredMsg } from "@nats-io/jetstream";
 import { connect, headers, type NatsConnection } from "@nats-io/transport-node";
 import {
   DEAD_LETTER_STREAM,
@@ -336,7 +336,7 @@ describe("consumers on NATS", () => {
     await expect(consumers.create({ ...asked, types: ["a.B"] })).rejects.toMatchObject({
       code: "consumer_unsupported",
     });
-    await jsm.consumers.add(EVENT_STREAM, { durable_name: "everything", ack_policy: "explicit" as never });
+    await jsm.consumers.add(EVENT_STREAM, { durable_name: "everything", ack_policy: AckPolicy.Explicit });
     const names = async (organizationId: string) => (await consumers.list(organizationId)).map(({ name }) => name);
     expect(await names("lag")).toEqual(["lag-books"]);
     expect(await names("globex")).toEqual([]);

@@ -321,7 +321,7 @@ describe("a dead letter", () => {
       ...page.letters,
       ...(await letters().list({ organizationId, limit: 5, after: page.next ?? "" })).letters,
     ];
-    expect(all.map(({ sequence }) => sequence).toSorted()).toEqual([1n, 2n]);
+    expect(new Set(all.map(({ sequence }) => sequence))).toEqual(new Set([1n, 2n]));
     for (const { letterId } of all)
       expect((await letters().get(organizationId, letterId))?.payload.length).toBeGreaterThan(0);
     await asOwner(database, (tx) =>

@@ -39,8 +39,11 @@ export interface BrokerLetter {
 
 /** The broker beside the live events: replays and redriven letters go out, dead letters come in. */
 export interface SideRoad {
-  /** Publishes in order, on the replay stream. @throws SideRoadAway when not all of it is stored. */
-  publish(events: readonly SideEvent[]): Promise<void>;
+  /**
+   * Publishes in order, on the replay stream.
+   * @returns what the broker can never take, because it is too large. @throws SideRoadAway when not all else is stored.
+   */
+  publish(events: readonly SideEvent[]): Promise<ReadonlySet<LedgerEvent>>;
   /** The last event that was stored for a replay; undefined when none is. */
   lastPublished(replayId: string): Promise<{ readonly connectionId: string; readonly sequence: bigint } | undefined>;
   /**

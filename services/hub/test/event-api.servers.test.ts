@@ -70,8 +70,13 @@ const run = promisify(execFile);
 async function curl<T = Record<string, unknown>>(method: string, body: object, key = hub.localKey): Promise<T> {
   const { stdout } = await run("curl", [
     "-sS",
-    ...["-H", "content-type: application/json", "-H", `authorization: Bearer ${key}`],
-    ...["-d", JSON.stringify(body), `${hub.origin}/tributary.api.v1.${method}`],
+    "-H",
+    "content-type: application/json",
+    "-H",
+    `authorization: Bearer ${key}`,
+    "-d",
+    JSON.stringify(body),
+    `${hub.origin}/tributary.api.v1.${method}`,
   ]);
   return JSON.parse(stdout) as T;
 }
@@ -138,7 +143,7 @@ describe("with curl alone", () => {
     expect(await curl("ConsumerService/ListConsumers", {})).toMatchObject({
       consumers: [{ name: "books", road: "ROAD_HTTP", lag: "3", afterDeadLetter: "AFTER_DEAD_LETTER_CONTINUE" }],
     });
-    const { replay } = (await curl("EventService/Replay", { consumer: "books" })) as { replay: { id: string } };
+    const { replay } = await curl<{ replay: { id: string } }>("EventService/Replay", { consumer: "books" });
     expect(replay).toMatchObject({ state: "REPLAY_STATE_RUNNING", eventsPerSecond: 1_000 });
     expect(await curl("EventService/CancelReplay", { id: replay.id })).toMatchObject({
       replay: { state: "REPLAY_STATE_CANCELLED" },
@@ -221,7 +226,7 @@ describe("a subscriber", () => {
       .start();
     type Letters = { deadLetters?: { id: string; sequence: string; reason: string }[] };
     const letters = async () =>
-      ((await curl("DeadLetterService/ListDeadLetters", { consumer: "ledger" })) as Letters).deadLetters ?? [];
+      (await curl<Letters>("DeadLetterService/ListDeadLetters", { consumer: "ledger" })).deadLetters ?? [];
     for (let turn = 0; (await letters()).length < 2 && turn < 50; turn++) await sleep(100);
     mended = true;
     for (const sequence of ["2", "1"]) {
@@ -232,15 +237,16 @@ describe("a subscriber", () => {
     }
     for (let turn = 0; (await letters()).length > 0 && turn < 50; turn++) await sleep(100);
     expect(await letters()).toEqual([]);
-    const { replay } = (await curl("EventService/Replay", { consumer: "ledger", connectionIds: [to] })) as {
-      replay: { id: string };
-    };
+    const { replay } = await curl<{ replay: { id: string } }>("EventService/Replay", {
+      consumer: "ledger",
+      connectionIds: [to],
+    });
     for (let turn = 0; got.length < 6 && turn < 500; turn++) await sleep(10);
     expect(got).toEqual(["3 0 live", "2 1 live", "1 1 live", "1 0 replay", "2 0 replay", "3 0 replay"]);
     let state = "";
     for (let turn = 0; state !== "REPLAY_STATE_DONE" && turn < 50; turn++) {
       await sleep(100);
-      ({ state } = ((await curl("EventService/GetReplay", { id: replay.id })) as { replay: { state: string } }).replay);
+      ({ state } = (await curl<{ replay: { state: string } }>("EventService/GetReplay", { id: replay.id })).replay);
     }
     expect(state).toBe("REPLAY_STATE_DONE");
     await subscription.stop();
@@ -293,9 +299,10 @@ describe("a reader that stops reading", () => {
       await write(1, { to });
       for (let wait = 0; got.length < 301 + turn && wait < 500; wait++) await sleep(5);
     }
-    const consumers = (await curl("ConsumerService/ListConsumers", {})) as {
-      consumers: { name: string; outstanding?: string }[];
-    };
+    const consumers = await curl<{ consumers: { name: string; outstanding?: string }[] }>(
+      "ConsumerService/ListConsumers",
+      {},
+    );
     const sleeper = consumers.consumers.find(({ name }) => name === "sleeper");
     await neighbour.stop();
     for (const request of sleepers) request.destroy();
