@@ -57,6 +57,9 @@ describe("README.md, embedded", () => {
       expect(hub.output()).toContain(moved(places, settings).trimEnd());
       const token = readFileSync(join(dataDir, "subscriber.key"), "utf8");
       await listen({ EVENTS_URL: `http://127.0.0.1:${settings["TRIBUTARY_PORT"]}`, EVENTS_TOKEN: token });
+      const looked = await typed("embedded", blockWith("sh", "tributary -- trigger"), settings);
+      for (const said of ['Completed "', "tributary.task.v1.TaskCompleted", "sample"])
+        expect(looked.stdout).toContain(said);
     } finally {
       expect(await hub.stop("SIGTERM"), hub.output()).toBe(0);
     }

@@ -25,7 +25,7 @@ describe("README.md", () => {
     const { scripts } = JSON.parse(readFileSync(join(repositoryRoot, "package.json"), "utf8")) as {
       scripts: Record<string, string>;
     };
-    const named = [...readme.matchAll(/npm (?:run )?(start|test|bench|check:\w+)|`(check:\w+)`/g)];
+    const named = [...readme.matchAll(/npm (?:run )?(start|test|bench|tributary|crash|check:\w+)|`(check:\w+)`/g)];
     const commands = named.map(([, first, second]) => first ?? second ?? "");
     expect(commands).toContain("bench");
     expect(commands.filter((name) => !(name in scripts))).toEqual([]);
