@@ -191,7 +191,7 @@ describe("an organisation's own client", () => {
   });
 
   const evil = { ...SPEC, tokenUrl: "https://evil.example.com/oauth/token" };
-  const moved = ["oauth_client", "credential_grant", "secret"].map(
+  const toGlobex = ["oauth_client", "credential_grant", "secret"].map(
     (table) => `UPDATE vault.${table} SET organization_id = 'globex'`,
   );
   it.each([
@@ -206,7 +206,7 @@ describe("an organisation's own client", () => {
       { spec: evil },
       "credential_integrity_error",
     ],
-    ["organisation", moved, { scope: { ...SCOPE, organizationId: "globex" } }, "oauth_client_invalid"],
+    ["organisation", toGlobex, { scope: { ...SCOPE, organizationId: "globex" } }, "oauth_client_invalid"],
   ] as const)("whose %s was edited in the database sends its secret nowhere", async (_, edits, change, code) => {
     const { contextId } = await put();
     await asOwner(database, async (tx) => {

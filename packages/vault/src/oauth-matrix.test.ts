@@ -76,36 +76,37 @@ describe("a consent that person-1 began in browser-1, for tasks, in acme", () =>
     expect(COMBINATIONS.filter(({ allowed }) => allowed)).toHaveLength(1);
   });
 
-  it.each(COMBINATIONS)("coming back to $browser, $person, $provider, $organization: $allowed", async (combination) => {
-    const { browser, provider, organization, allowed } = combination;
+  /** Comes back as somebody in some browser; everybody has a consent of their own under way, and none is taken for another. */
+  async function comeBack({ browser, person: userId, provider, organization }: (typeof COMBINATIONS)[number]) {
     const url = await begin("tasks", "acme", person("person-1", "browser-1"));
-    // Everybody else is signed in as well, and has a consent of their own under way: none of them is taken for another.
-    const who = person(combination.person, browser);
+    const who = person(userId, browser);
     const own = await begin(provider, organization, who);
-    const before = requests();
-    const callback: ConsentCallback = {
-      contextId: provider,
-      query: providers.get("tasks")!.consent(url),
-      person: who,
-      organizationId: organization,
-    };
-    if (allowed) {
-      await expect(finish(callback)).resolves.toMatchObject({ secretIds: { access_token: expect.any(String) } });
+    const query = providers.get("tasks")!.consent(url);
+    const callback: ConsentCallback = { contextId: provider, query, person: who, organizationId: organization };
+    return { callback, own: { ...callback, query: providers.get(provider)!.consent(own) }, before: requests() };
+  }
+
+  it.each(COMBINATIONS.filter(({ allowed }) => allowed))(
+    "is taken from $browser, $person, $provider, $organization",
+    async (combination) => {
+      const { callback, before } = await comeBack(combination);
+      await expect(finish(callback)).resolves.toHaveProperty("secretIds.access_token");
       expect(requests()).toEqual([(before[0] ?? 0) + 1, before[1]]);
-      return;
-    }
-    await expect(finish(callback)).rejects.toMatchObject({ code: "oauth_session_mismatch" });
-    // Tried once, it is over, for its owner too; the other's own consent is not touched.
-    const rightly = {
-      ...callback,
-      contextId: "tasks",
-      person: person("person-1", "browser-1"),
-      organizationId: "acme",
-    };
-    await expect(finish(rightly)).rejects.toMatchObject({ code: "oauth_state_invalid" });
-    expect(requests()).toEqual(before);
-    await expect(finish({ ...callback, query: providers.get(provider)!.consent(own) })).resolves.toBeDefined();
-  });
+    },
+  );
+
+  it.each(COMBINATIONS.filter(({ allowed }) => !allowed))(
+    "is refused from $browser, $person, $provider, $organization, and nothing is sent",
+    async (combination) => {
+      const { callback, own, before } = await comeBack(combination);
+      await expect(finish(callback)).rejects.toMatchObject({ code: "oauth_session_mismatch" });
+      // Tried once, it is over, for its owner too; the other's own consent is not touched.
+      const owner = { contextId: "tasks", person: person("person-1", "browser-1"), organizationId: "acme" };
+      await expect(finish({ ...callback, ...owner })).rejects.toMatchObject({ code: "oauth_state_invalid" });
+      expect(requests()).toEqual(before);
+      await expect(finish(own)).resolves.toBeDefined();
+    },
+  );
 });
 
 describe("a code of one provider", () => {

@@ -13,7 +13,7 @@ beforeAll(async () => {
   database = await openPglite();
   provider = await startFakeProvider();
   harness = await startHarness(database, provider);
-  vault = await harness.another({ limits: { requestMs: 1500, responseBytesMax: 1024 * 1024 } });
+  vault = await harness.another({ limits: { responseBytesMax: 1024 * 1024 } });
 });
 afterAll(async () => {
   harness.stop();
