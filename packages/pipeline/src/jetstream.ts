@@ -72,8 +72,11 @@ export async function openBroker({ servers, signal, ...monitor }: BrokerOptions)
   const jsm = await jetstreamManager(nc, { timeout: ACK_WAIT_MS, checkAPI: false });
   const tracker = createAckTracker(nc);
   return {
-    ensureStreams: async (retentionDays) =>
-      (await ensureStreams(jsm, retentionDays)).flatMap(({ differences }) => differences),
+    ensureStreams: async (retentionDays) => {
+      // The client drops what is asked while it has no connection, and the answer would be waited for in vain.
+      await nc.flush();
+      return (await ensureStreams(jsm, retentionDays)).flatMap(({ differences }) => differences);
+    },
     warnings: () => brokerWarnings(nc, monitor),
     state: async () => {
       const { created, config, state } = await jsm.streams.info(EVENT_STREAM);
