@@ -184,13 +184,19 @@ GRANT EXECUTE ON FUNCTION vault.append_audit(text, text, text, text, text, text,
 --> statement-breakpoint
 GRANT EXECUTE ON FUNCTION vault.trim_audit(timestamptz) TO tributary_keeper;
 --> statement-breakpoint
--- Giving a function away takes a moment's membership and a moment's right to create; both end here.
+-- Giving a function away takes a moment's membership and a moment's right to create; both end here. A superuser needs
+-- neither. From PostgreSQL 16 on whoever made a role is counted as a member and may not use it: hence no question first.
 DO $$
 DECLARE
-  foreign_role boolean := NOT pg_has_role(current_user, 'tributary_recorder', 'MEMBER');
   name text;
 BEGIN
-  IF foreign_role THEN EXECUTE format('GRANT tributary_recorder TO %I', current_user); END IF;
+  BEGIN
+    IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+      EXECUTE format('GRANT tributary_recorder TO %I', current_user);
+    END IF;
+  -- Then whoever administers the server has made the role and given it to this login, and takes it back afterwards.
+  EXCEPTION WHEN insufficient_privilege THEN NULL;
+  END;
   GRANT CREATE ON SCHEMA vault TO tributary_recorder;
   FOR name IN SELECT p.oid::regprocedure::text FROM pg_proc p
     WHERE p.pronamespace = 'vault'::regnamespace AND p.proname IN ('chain_audit', 'append_audit', 'trim_audit')
@@ -198,6 +204,11 @@ BEGIN
     EXECUTE format('ALTER FUNCTION %s OWNER TO tributary_recorder', name);
   END LOOP;
   REVOKE CREATE ON SCHEMA vault FROM tributary_recorder;
-  IF foreign_role THEN EXECUTE format('REVOKE tributary_recorder FROM %I', current_user); END IF;
+  BEGIN
+    IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+      EXECUTE format('REVOKE tributary_recorder FROM %I', current_user);
+    END IF;
+  EXCEPTION WHEN insufficient_privilege THEN NULL;
+  END;
 END
 $$;

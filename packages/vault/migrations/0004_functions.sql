@@ -39,7 +39,7 @@ BEGIN
   UPDATE vault.credential_grant SET secret_ids = secret_ids || pg_catalog.jsonb_build_object(p_field, p_id)
   WHERE organization_id = p_organization_id AND credential_id = p_credential_id AND NOT secret_ids ? p_field;
   PERFORM vault.chain_audit(p_organization_id, 'credential.store', p_actor, p_integration, p_owner_kind, p_owner_id,
-    p_credential_id, p_id, p_revision, p_field, '');
+    p_credential_id, p_id, p_revision, left(p_field, 500), '');
   RETURN p_id;
 END
 $$;
@@ -137,7 +137,7 @@ BEGIN
   WHERE s.organization_id = p_organization_id AND s.id = p_id
     AND s.revision < CASE WHEN v_before.field = 'refresh_token' THEN v_before.revision ELSE p_revision END;
   PERFORM vault.chain_audit(p_organization_id, 'credential.rotate', p_actor, v_grant.integration, v_grant.owner_kind,
-    v_grant.owner_id, v_grant.credential_id, p_id, p_revision, v_before.field, '');
+    v_grant.owner_id, v_grant.credential_id, p_id, p_revision, left(v_before.field, 500), '');
   RETURN p_id;
 END
 $$;
@@ -167,7 +167,7 @@ BEGIN
   DELETE FROM vault.credential_grant
   WHERE organization_id = p_organization_id AND credential_id = v_grant.credential_id AND secret_ids = '{}';
   PERFORM vault.chain_audit(p_organization_id, 'credential.delete', p_actor, v_grant.integration, v_grant.owner_kind,
-    v_grant.owner_id, v_grant.credential_id, p_id, v_secret.revision, v_secret.field, '');
+    v_grant.owner_id, v_grant.credential_id, p_id, v_secret.revision, left(v_secret.field, 500), '');
   RETURN true;
 END
 $$;

@@ -104,6 +104,13 @@ async function compose(
   if (sandbox !== undefined) opened.push(() => sandbox.stop());
   const vault = await vaultOf(config, database, sandbox);
   const auditor = await openAuditor({ database, keys: keySourceOf(config) });
+  // The last entries before a stop are known outside as well. A database that is away must not keep the rest from closing.
+  opened.push(() =>
+    exportHeads(auditor, folder.file(HEADS_FILE), new Date()).then(
+      () => {},
+      () => log.warn({}, "the heads of the audit could not be written on stopping"),
+    ),
+  );
 
   // Only whoever serves pages signs people in, and needs to know with whom.
   const auth = config.roles.has("http") ? createAuth(authOptions(config, folder, database, sandbox)) : undefined;
