@@ -26,6 +26,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createRpc } from "./rpc.ts";
 import { RPC_ACCESS } from "./rpc-access.ts";
+import { all, envelopes } from "./testing/envelopes.ts";
 
 const ACME = "a-key-for-acme-of-enough-characters";
 const GLOBEX = "a-key-for-globex-of-enough-characters";
@@ -159,21 +160,7 @@ async function* open(method: string, body: object, key = ACME, headers: Record<s
     },
     body: Buffer.concat([head, text]),
   });
-  let bytes = Buffer.alloc(0);
-  for await (const chunk of response.body ?? []) {
-    bytes = Buffer.concat([bytes, chunk]);
-    while (bytes.length >= 5 && bytes.length >= 5 + bytes.readUInt32BE(1)) {
-      const end = 5 + bytes.readUInt32BE(1);
-      yield { last: bytes[0] === 2, json: JSON.parse(bytes.subarray(5, end).toString()) as Record<string, never> };
-      bytes = bytes.subarray(end);
-    }
-  }
-}
-
-async function all<T>(messages: AsyncIterable<T>): Promise<T[]> {
-  const found: T[] = [];
-  for await (const message of messages) found.push(message);
-  return found;
+  yield* envelopes(response);
 }
 
 const SERVICES = [EventService, DeadLetterService, ConsumerService, ConnectionService];

@@ -8,7 +8,7 @@ import {
   REPLAY_STREAM,
   replaySubjectFilter,
 } from "@tributary/contracts";
-import { acrossOrganizations, type Database, migrate, openPostgres, run, withOrganization } from "@tributary/db";
+import { type Database, migrate, openPostgres, run, withOrganization } from "@tributary/db";
 import { asOwner, type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -22,7 +22,6 @@ import { openSideRoad } from "./jetstream-side.ts";
 import { lastConnectionEvents } from "./ledger.ts";
 import { migrations } from "./migrations.ts";
 import { ensurePartitions } from "./partitions.ts";
-import { createEventReader, EVENTS } from "./read-events.ts";
 import { type Relay, startRelay } from "./relay.ts";
 import { startReplayRunner } from "./replay-runner.ts";
 import { createReplays, type ReplayView } from "./replays.ts";
@@ -344,64 +343,5 @@ describe("consumers on NATS", () => {
     expect(await consumers.remove("globex", "lag-books", "nats")).toBe(false);
     expect(await consumers.remove("lag", "lag-books", "nats")).toBe(true);
     expect(await names("lag")).toEqual([]);
-  });
-});
-
-describe("looking an event up", () => {
-  it("reads the few pages that may hold it, by its id or by when it was committed", async () => {
-    const connectionIds = Array.from({ length: 20 }, () => randomUUID());
-    for (let turn = 0; turn < 60; turn++)
-      await withOrganization(database, "plans", (tx) =>
-        append(tx, sampleBatch(connectionIds[turn % 20] ?? "", 500, { organizationId: "plans", bytes: 300 })),
-      );
-    await asOwner(database, async (tx) => {
-      const [{ name } = { name: "" }] = await run<{ name: string }>(
-        tx,
-        "SELECT indexrelid::regclass::text AS name FROM pg_index WHERE indrelid = ('pipeline.event_' || to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD'))::regclass AND indexrelid::regclass::text LIKE '%committed_at%'",
-      );
-      await run(tx, `SELECT brin_summarize_new_values('${name}'::regclass)`);
-      await run(tx, "ANALYZE pipeline.event");
-    });
-    const [known] = await withOrganization(
-      database,
-      "plans",
-      (tx) => lastConnectionEvents(tx, "plans", connectionIds[3] ?? "", 1),
-      "reader",
-    );
-    const today = new Date();
-    const minute = new Date(today.getTime() + 60_000).toISOString();
-    const plan = (text: string, params: readonly unknown[], seqscan = "on") =>
-      withOrganization(
-        database,
-        "plans",
-        async (tx) => {
-          await run(tx, "SELECT set_config('enable_seqscan', $1, true)", [seqscan]);
-          const lines = await run<Record<string, string>>(tx, `EXPLAIN (ANALYZE, BUFFERS) ${text}`, params);
-          return lines.map((line) => line["QUERY PLAN"]).join("\n");
-        },
-        "reader",
-      );
-    // As the function has it.
-    const ofId = "SELECT * FROM pipeline.event WHERE organization_id = $1 AND id = $2 LIMIT 1";
-    const byId = await plan(ofId, ["plans", known?.id], "off");
-    expect(byId).toMatch(/Bitmap Index Scan on event_\d+_committed_at_id_idx/);
-    expect(Number(/Rows Removed by Index Recheck: (\d+)/.exec(byId)?.[1] ?? 0)).toBeLessThan(5_000);
-    const recent = await plan(EVENTS, [
-      "plans",
-      new Date(today.getTime() - 50).toISOString(),
-      minute,
-      null,
-      "infinity",
-      connectionIds[0],
-      0,
-      10,
-    ]);
-    expect(recent).toMatch(/Bitmap Index Scan on event_\d+_committed_at_id_idx/);
-    const reader = createEventReader(database, () => Date.now());
-    expect((await reader.get("plans", known?.id ?? ""))?.sequence).toBe(known?.sequence);
-    expect(await reader.get("globex", known?.id ?? "")).toBeUndefined();
-    await acrossOrganizations(database, "relay", (tx) =>
-      run(tx, "UPDATE pipeline.position SET published = head WHERE organization_id = 'plans'"),
-    );
   });
 });

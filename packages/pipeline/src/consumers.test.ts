@@ -1,0 +1,144 @@
+import { randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { type Database, migrate, openPglite, withOrganization } from "@tributary/db";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { append } from "./append.ts";
+import { createConsumers } from "./consumers.ts";
+import { createHandOff, type HandOff } from "./hand-off.ts";
+import { migrations } from "./migrations.ts";
+import { createEventStream, type EventStream, type StreamedEvent } from "./stream.ts";
+import { sampleBatch } from "./testing/sample-batch.ts";
+
+let database: Database;
+let handOff: HandOff;
+let stream: EventStream;
+let organizationId = "";
+let organizations = 0;
+
+beforeAll(async () => {
+  database = await openPglite();
+  await migrate(database, [migrations]);
+});
+afterAll(() => database.close());
+beforeEach(async () => {
+  organizationId = `organisation-${organizations++}`;
+  handOff = await createHandOff({ database, process: randomUUID() });
+  stream = await createEventStream({ database, handOff });
+});
+afterEach(async () => {
+  await stream.stop();
+  await handOff.stop();
+});
+
+const consumers = () => createConsumers({ database, outstanding: (...who) => stream.outstanding(...who) });
+
+async function write(connectionId: string, count: number, types = ["a.v1.Wanted"]): Promise<void> {
+  const batch = sampleBatch(connectionId, count, { organizationId, types });
+  const first = await withOrganization(database, organizationId, (tx) => append(tx, batch));
+  handOff.committed(batch, first);
+}
+
+interface Reader {
+  readonly got: StreamedEvent[];
+  until(count: number, turns?: number): Promise<StreamedEvent[]>;
+  close(): Promise<void>;
+}
+
+function read(
+  options: { window?: number; types?: string[]; consumer?: string; on?: EventStream; fate?: Fate } = {},
+): Reader {
+  const { window = 256, types = [], consumer = "billing", on = stream, fate = () => "handled" } = options;
+  const abort = new AbortController();
+  const got: StreamedEvent[] = [];
+  const reading = (async () => {
+    for await (const event of on.subscribe({ organizationId, consumer, types, window, signal: abort.signal })) {
+      got.push(event);
+      const outcome = fate(event);
+      if (outcome !== "none") void on.settle({ ...event, consumer, outcome, reason: "why" });
+    }
+  })();
+  return {
+    got,
+    until: async (count, turns = 500) => {
+      for (let turn = 0; got.length < count && turn < turns; turn++) await sleep(10);
+      return got;
+    },
+    close: async () => {
+      abort.abort();
+      await reading;
+    },
+  };
+}
+type Fate = (event: StreamedEvent) => "handled" | "dead_letter" | "none";
+
+const wish = (name: string) => ({
+  organizationId,
+  name,
+  road: "http" as const,
+  types: [] as string[],
+  afterDeadLetter: "continue" as "continue" | "hold",
+  start: "oldest" as "oldest" | "now",
+});
+
+describe("a consumer", () => {
+  it("is made once, never changed silently, changed on purpose, and removed", async () => {
+    const types = ["a.v1.Wanted"];
+    expect(await consumers().create({ ...wish("billing"), types })).toMatchObject({ created: true });
+    expect(await consumers().create({ ...wish("billing"), types })).toMatchObject({ created: false });
+    await expect(consumers().create({ ...wish("billing"), types: ["a.v1.Other"] })).rejects.toThrow(
+      "it does not read a.v1.Other; it reads a.v1.Wanted instead",
+    );
+    await expect(consumers().create({ ...wish("billing"), types, afterDeadLetter: "hold" })).rejects.toThrow(
+      "continue",
+    );
+    const other = read({ types: ["a.v1.Wanted", "a.v1.Other"] });
+    await expect(other.close()).rejects.toMatchObject({ code: "consumer_differs" });
+    expect(await consumers().update(organizationId, "billing", { types: [], afterDeadLetter: "hold" })).toMatchObject({
+      types: [],
+      afterDeadLetter: "hold",
+    });
+    expect(await consumers().update(organizationId, "nobody", { types: [] })).toBeUndefined();
+    expect(await consumers().remove(organizationId, "billing", "http")).toBe(true);
+    expect(await consumers().remove(organizationId, "billing", "http")).toBe(false);
+    await expect(consumers().create({ ...wish("billing"), road: "nats" })).rejects.toMatchObject({
+      code: "consumer_unsupported",
+    });
+  });
+
+  it("says how far it is behind, since when, and whether somebody is there", async () => {
+    const a = randomUUID();
+    await write(a, 5);
+    const [before] = [Date.now()];
+    const reader = read({ window: 2, fate: () => "none" });
+    await reader.until(2);
+    const [view] = await consumers().list(organizationId);
+    expect(view).toMatchObject({
+      name: "billing",
+      road: "http",
+      lag: 5,
+      outstanding: 2,
+      connected: true,
+      deadLetters: 0,
+    });
+    expect(Math.abs((view?.oldestAtMs ?? 0) - before)).toBeLessThan(2_000);
+    expect((await consumers().get(organizationId, "billing"))?.behind).toEqual([
+      { connectionId: a, settled: 0n, head: 5n, held: false },
+    ]);
+    await reader.close();
+    expect(await consumers().list(organizationId)).toMatchObject([{ connected: false }]);
+    expect(await consumers().list("globex")).toEqual([]);
+    expect(await consumers().get("globex", "billing")).toBeUndefined();
+  });
+
+  it("begins now when it was made so", async () => {
+    const a = randomUUID();
+    await write(a, 5);
+    await consumers().create({ ...wish("billing"), start: "now" });
+    await write(a, 1);
+    const reader = read();
+    await reader.until(1);
+    await sleep(50);
+    await reader.close();
+    expect(reader.got.map(({ sequence }) => sequence)).toEqual([6n]);
+  });
+});
