@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { type Database, migrate, openPostgres, run } from "@tributary/db";
+import { type Database, migrate, openPostgres, type Queryable, run } from "@tributary/db";
 import { asOwner, type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { createPeople, makeFirstAdminLink, migrations, PERMISSIONS } from "./index.ts";
@@ -8,7 +8,8 @@ import { readSession, switchSession } from "./session-rows.ts";
 
 const now = new Date("2026-11-21T12:00:00Z");
 const acme = { id: "acme", name: "Acme" };
-const audit = async (): Promise<void> => {};
+/** Slow, so that those who do not wait for each other meet. */
+const audit = (tx: Queryable) => run(tx, "SELECT pg_sleep(0.02)");
 let server: PrivatePostgres;
 let database: Database;
 beforeAll(async () => {
@@ -69,6 +70,12 @@ it("what may happen once happens once, however many try at the same time", async
     ),
   );
   expect(switched.filter((one) => one !== undefined)).toHaveLength(1);
+
+  const again = await people.invite({ ...actor, organizationId: globex.id }, { email: admin.email, permissions: [] });
+  const accepted = await Promise.allSettled(
+    Array.from({ length: 12 }, () => people.acceptInvitation(admin, ticketOf(again.link))),
+  );
+  expect(accepted.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
 
   // Each takes the other's right at the same moment: one of them keeps managing.
   const both = [admin.userId, grace.userId];
