@@ -16,6 +16,7 @@ const jobs = {
   test: ["tools/test.ts"],
   bench: ["tools/bench.ts"],
   crash: ["tools/crash.ts"],
+  "prove:dump": ["tools/prove-dump.ts"],
   format: ["tools/check.ts", "format"],
   generate: ["tools/check.ts", "generate"],
   "contracts:release": ["tools/contracts-release.ts"],

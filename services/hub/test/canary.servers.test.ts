@@ -1,17 +1,14 @@
 import assert from "node:assert/strict";
-import { type ChildProcess, fork } from "node:child_process";
 import { randomBytes, randomUUID } from "node:crypto";
-import { once } from "node:events";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { z } from "zod";
 import { type Browser, createBrowser } from "../src/demo/browser.ts";
 import { freePorts } from "./demo-process.ts";
-import type { Orders } from "./driven-hub.ts";
+import { driveHub, type DrivenHub } from "./drive-hub.ts";
 import { searchFor } from "./secret-search.ts";
 
 /** Every authorization code, access and refresh token of the simulated Todoist starts with it. */
@@ -25,61 +22,16 @@ const seen: { readonly place: string; readonly bytes: Buffer }[] = [];
 const remember = (place: string, content: string | Buffer): void =>
   void seen.push({ place, bytes: typeof content === "string" ? Buffer.from(content) : content });
 
-interface DrivenHub {
-  readonly origin: string;
-  ask<Name extends keyof Orders>(
-    order: Name,
-    ...argument: Parameters<Orders[Name]>
-  ): Promise<Awaited<ReturnType<Orders[Name]>>>;
-  stop(): Promise<void>;
-  readonly child: ChildProcess;
-}
-
-async function drive(port: number): Promise<DrivenHub> {
-  const { PATH = "", HOME = "" } = process.env;
-  const child = fork(fileURLToPath(new URL("driven-hub.ts", import.meta.url)), {
-    execArgv: ["--disable-warning=ExperimentalWarning"],
-    serialization: "advanced",
-    stdio: ["ignore", "pipe", "pipe", "ipc"],
-    env: {
-      PATH,
-      HOME,
-      LOG_LEVEL: "debug",
+const drive = (port: number): Promise<DrivenHub> =>
+  driveHub(
+    {
       TOKEN_PREFIX: CANARY,
       TRIBUTARY_DATA_DIR: dataDir,
       TRIBUTARY_PORT: String(port),
       TRIBUTARY_SANDBOX_PORT: String(port + 1),
     },
-  });
-  const output: Record<"stdout" | "stderr", string> = { stdout: "", stderr: "" };
-  for (const name of ["stdout", "stderr"] as const)
-    child[name]?.setEncoding("utf8").on("data", (text: string) => (output[name] += text));
-  const answers = new Map<number, (answer: unknown) => void>();
-  let asked = 0;
-  const closed = once(child, "close").then(() => Promise.reject(new Error(`the hub ended: ${output.stderr}`)));
-  closed.catch(() => {});
-  const answered = (id: number): Promise<unknown> =>
-    Promise.race([new Promise((resolve) => answers.set(id, resolve)), closed]);
-  child.on("message", ({ id, answer }: { id: number; answer: unknown }) => answers.get(id)?.(answer));
-  const origin = (await answered(0)) as string;
-  const ask: DrivenHub["ask"] = async (order, ...[argument]) => {
-    const id = ++asked;
-    const answer = answered(id);
-    child.send({ id, order, argument });
-    return (await answer) as never;
-  };
-  return {
-    origin,
-    ask,
-    child,
-    stop: async () => {
-      const ended = once(child, "close");
-      await ask("stop");
-      await ended;
-      for (const [name, text] of Object.entries(output)) remember(name, text);
-    },
-  };
-}
+    remember,
+  );
 
 const Listed = z.object({
   items: z.array(z.object({ id: z.string(), state: z.string(), verifiedAt: z.string().nullable() })),
@@ -283,6 +235,9 @@ describe("the search", () => {
     ["base64", (text: Buffer) => Buffer.from(text.toString("base64"))],
     ["base64url", (text: Buffer) => Buffer.from(text.toString("base64url"))],
     ["UTF-16", (text: Buffer) => Buffer.from(text.toString("latin1"), "utf16le")],
+    ["UTF-16", (text: Buffer) => Buffer.from(text.toString("latin1"), "utf16le").swap16()],
+    ["URL-encoded", (text: Buffer) => Buffer.from(text.toString("hex").replaceAll(/../g, "%$&"))],
+    ["reversed", (text: Buffer) => Buffer.from(text.toString("latin1").split("").toReversed().join(""))],
   ])("finds %s, wherever it begins", (name, write) => {
     for (const text of around(CANARY)) expect(search.in(write(text))).toContain(name);
     for (const text of around("trbcanary")) expect(search.in(write(text))).toEqual([]);

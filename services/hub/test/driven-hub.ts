@@ -1,8 +1,9 @@
 // A hub in a process of its own, so that all it writes can be read; the test that forked it asks for what no setting and
 // no route can do. Every token of its providers starts with TOKEN_PREFIX.
 import { connectors } from "@tributary/connectors";
-import { readConfig } from "../src/config.ts";
+import { keySourceOf, readConfig } from "../src/config.ts";
 import { startHub } from "../src/hub.ts";
+import { plantSecrets } from "./plant-secrets.ts";
 import { rowsIn } from "./stored-rows.ts";
 
 const config = readConfig(
@@ -12,8 +13,9 @@ const config = readConfig(
 if (config.sandbox === undefined) throw new Error("the providers have to be simulated");
 const tokenPrefix = process.env["TOKEN_PREFIX"] ?? "";
 const hub = await startHub({ ...config, sandbox: { ...config.sandbox, tokenPrefix } });
-const control = hub.sandbox?.running.todoist.control;
-if (control?.oauth === undefined) throw new Error("there is no simulated Todoist");
+const { sandbox } = hub;
+const control = sandbox?.running.todoist.control;
+if (sandbox === undefined || control?.oauth === undefined) throw new Error("there is no simulated Todoist");
 const { faults, journal } = control;
 const { tokens } = control.oauth;
 
@@ -23,6 +25,12 @@ const ORDERS = {
   fail: (fault: NonNullable<ReturnType<typeof faults.take>>) => faults.add(fault),
   counted: (what: string) => journal.counted(what),
   rows: () => rowsIn(hub.database),
+  plant: (secrets: number) =>
+    plantSecrets(
+      { database: hub.database, keys: keySourceOf(config), origin: hub.origin, sandbox, tokenPrefix },
+      secrets,
+    ),
+  addTask: (title: string) => void control.world.add({ content: title }),
   stop: () => hub.stop(),
 };
 /** What can be asked for, by name; every answer is a promise on the other side. */

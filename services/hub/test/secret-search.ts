@@ -13,7 +13,11 @@ export function searchFor(secret: string): SecretSearch {
     ["plain", secret],
     ["hex", hex],
     ["hex", hex.toUpperCase()],
-    ["UTF-16", bytes.toString("latin1").split("").join("\0")],
+    // Both byte orders: the outermost zero is left out.
+    ["UTF-16", secret.split("").join("\0")],
+    ["URL-encoded", hex.replaceAll(/../g, "%$&")],
+    ["URL-encoded", hex.replaceAll(/../g, "%$&").toUpperCase()],
+    ["reversed", secret.split("").toReversed().join("")],
     ...[0, 1, 2].flatMap((before): [string, string][] => {
       const base64 = base64Inside(bytes, before);
       return [
