@@ -66,5 +66,8 @@ const allowed = (fields: Readonly<Record<string, unknown>>): Record<string, unkn
 
 const isPlain = (value: unknown): value is string | number | boolean | bigint =>
   ["string", "number", "boolean", "bigint"].includes(typeof value);
-const cut = (value: string | number | boolean | bigint): string | number | boolean =>
-  typeof value === "string" ? value.slice(0, TEXT_MAX) : typeof value === "bigint" ? value.toString() : value;
+/** Control characters end a line or command a terminal, and JSON lets half of them stand as they are. */
+const cut = (value: string | number | boolean | bigint): string | number | boolean => {
+  if (typeof value === "bigint") return value.toString();
+  return typeof value === "string" ? value.slice(0, TEXT_MAX).replaceAll(/[\p{Cc}\u2028\u2029]/gu, "\ufffd") : value;
+};

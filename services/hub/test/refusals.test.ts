@@ -1,72 +1,17 @@
 import { type ErrorCode, errors } from "@tributary/contracts";
-import { asOwner, run } from "@tributary/db";
 import { randomUUID } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
-import { readConfig } from "../src/config.ts";
-import { createBrowser } from "../src/demo/browser.ts";
-import { type Hub, startHub } from "../src/hub.ts";
-import { freePorts } from "./demo-process.ts";
-import { rowsIn } from "./stored-rows.ts";
+import { type Ask, type QuietHub, startQuietHub } from "./quiet-hub.ts";
 
 /** In every value of every request, and in the message of the defect: no answer may hold it. */
 const CANARY = `canary${randomUUID().replaceAll("-", "")}`;
-const browser = createBrowser();
-const folder = mkdtempSync(join(tmpdir(), "tributary-refusals-"));
-let hub: Hub;
-let connection = "";
-/** The browser's cookies for the hub, as it sent them last. */
-let session = "";
-
-/** A whole hub, where nothing happens but by request: no scheduler runs. */
+let house: QuietHub;
 beforeAll(async () => {
-  const port = await freePorts(3);
-  const settings = {
-    TRIBUTARY_DATA_DIR: folder,
-    TRIBUTARY_PORT: String(port),
-    TRIBUTARY_SANDBOX_PORT: String(port + 1),
-    TRIBUTARY_ROLES: "http,ingress,vault",
-    LOG_LEVEL: "silent",
-  };
-  hub = await startHub(readConfig(settings, ["todoist"]));
-  const real = globalThis.fetch;
-  vi.spyOn(globalThis, "fetch").mockImplementation((input, init) => {
-    const { origin } = new URL(input instanceof Request ? input.url : input);
-    if (origin === hub.origin) session = new Headers(init?.headers).get("cookie") ?? session;
-    return real(input, init);
-  });
-  await browser.press(await browser.open(`${hub.origin}/auth/signin?returnTo=/connections`), "Continue");
-  await consent("Allow");
-  const [one] = await asOwner(hub.database, (tx) => run<{ id: string }>(tx, "SELECT id FROM integrations.connection"));
-  connection = one?.id ?? "";
-  vi.restoreAllMocks();
+  house = await startQuietHub();
 }, 60_000);
-afterAll(async () => {
-  await hub?.stop();
-  rmSync(folder, { recursive: true, force: true });
-});
+afterAll(() => house?.stop());
 
-/** Through the provider's own page. @param scope asked for instead. @returns where the browser ends. */
-async function consent(button: "Allow" | "Deny", { connectionId, scope }: Consent = {}): Promise<URL> {
-  const json = connectionId === undefined ? {} : { connectionId };
-  const begun = await browser.send(`${hub.origin}/api/integrations/todoist/oauth/start`, { method: "POST", json });
-  const url = new URL(((await begun.json()) as { redirectUrl: string }).redirectUrl);
-  if (scope !== undefined) url.searchParams.set("scope", scope);
-  return (await browser.press(await browser.open(url.href), button)).url;
-}
-interface Consent {
-  readonly connectionId?: string;
-  readonly scope?: string;
-}
-
-/** Statements stand between double semicolons. */
-const asHouse = (text: string): Promise<unknown> =>
-  asOwner(hub.database, async (tx) => {
-    for (const statement of text.split(";;")) await run(tx, statement);
-  });
-const of = (): string => `/api/connections/${connection}`;
+const of = (): string => `/api/connections/${house.connection}`;
 const action = (change: object = {}): object => ({
   type: "task.complete",
   input: { id: CANARY },
@@ -74,13 +19,6 @@ const action = (change: object = {}): object => ({
   ...change,
 });
 
-interface Ask {
-  readonly method?: string;
-  readonly path: string;
-  readonly json?: unknown;
-  readonly body?: string;
-  readonly headers?: Readonly<Record<string, string>>;
-}
 interface Case {
   readonly code: ErrorCode;
   readonly when: string;
@@ -96,8 +34,8 @@ interface Case {
 const connectionIs =
   (change: string, back: string): NonNullable<Case["given"]> =>
   () => [
-    `UPDATE integrations.connection SET ${change} WHERE id = '${connection}'`,
-    `UPDATE integrations.connection SET ${back} WHERE id = '${connection}'`,
+    `UPDATE integrations.connection SET ${change} WHERE id = '${house.connection}'`,
+    `UPDATE integrations.connection SET ${back} WHERE id = '${house.connection}'`,
   ];
 const ASKED = ["integrations.action", "vault.audit", "vault.audit_head"];
 
@@ -216,42 +154,19 @@ const CASES: readonly Case[] = [
   },
 ];
 
-function send({ method, path, json, body, headers = {} }: Ask): Promise<Response> {
-  const target = new URL(path, hub.origin);
-  const sent = json === undefined ? body : JSON.stringify(json);
-  return fetch(target, {
-    method: method ?? (sent === undefined ? "GET" : "POST"),
-    redirect: "manual",
-    headers: {
-      origin: target.origin,
-      cookie: session,
-      "user-agent": CANARY,
-      // What is refused unread ends its connection; the next request takes another.
-      connection: "close",
-      ...(json === undefined ? {} : { "content-type": "application/json" }),
-      ...headers,
-    },
-    ...(sent === undefined ? {} : { body: sent }),
-  });
-}
-
-/** Every row, by table and text, but for the tables that may have changed. */
-async function stored(except: readonly string[] = []): Promise<readonly string[]> {
-  const tables = Object.entries(await rowsIn(hub.database)).filter(([table]) => !except.includes(table));
-  return tables.flatMap(([table, rows]) => rows.map((row) => `${table} ${row}`));
-}
+const withCanary = (ask: Ask): Ask => ({ ...ask, headers: { "user-agent": CANARY, ...ask.headers } });
 
 describe("a refusal over HTTP", () => {
   it.each(CASES)("$code: when $when", async ({ code, ask, given, fault, issues, writes }) => {
     const [make, unmake] = given?.() ?? [];
-    if (make !== undefined) await asHouse(make);
-    const { control } = hub.sandbox?.running.todoist ?? {};
+    if (make !== undefined) await house.asHouse(make);
+    const { control } = house.hub.sandbox?.running.todoist ?? {};
     if (fault !== undefined) control?.faults.add({ match: { path: fault.path }, status: fault.status, body: CANARY });
     try {
-      const before = await stored(writes);
-      const response = await send(ask());
+      const before = await house.stored(writes);
+      const response = await house.send(withCanary(ask()));
       const text = await response.text();
-      expect(await stored(writes)).toEqual(before);
+      expect(await house.stored(writes)).toEqual(before);
 
       expect(response.status).toBe(errors[code].http);
       expect(response.headers.get("content-type")).toBe("application/json");
@@ -266,7 +181,7 @@ describe("a refusal over HTTP", () => {
       });
       expect(`${text} ${JSON.stringify([...response.headers])}`.toLowerCase()).not.toContain(CANARY);
     } finally {
-      if (unmake !== undefined) await asHouse(unmake);
+      if (unmake !== undefined) await house.asHouse(unmake);
       control?.faults.clear();
     }
   });
@@ -286,23 +201,27 @@ describe("a refusal of a link", () => {
       code: "oauth_denied",
       outcome: "denied",
       when: "the person declines",
-      come: () => consent("Deny"),
+      come: () => house.consent("Deny"),
       told: "access_denied",
     },
     {
       code: "scope_insufficient",
       outcome: "partial",
       when: "a permission that it needs was not given",
-      come: () => consent("Allow", { scope: "data:read" }),
+      come: () => house.consent("Allow", { scope: "data:read" }),
     },
     {
       code: "other_account",
       outcome: "other-account",
       when: "linking again leads to another account",
       come: async () => {
-        await asHouse(`UPDATE integrations.connection SET account_id = 'another' WHERE id = '${connection}'`);
-        const url = await consent("Allow", { connectionId: connection });
-        await asHouse(`UPDATE integrations.connection SET account_id = '48000001' WHERE id = '${connection}'`);
+        await house.asHouse(
+          `UPDATE integrations.connection SET account_id = 'another' WHERE id = '${house.connection}'`,
+        );
+        const url = await house.consent("Allow", { connectionId: house.connection });
+        await house.asHouse(
+          `UPDATE integrations.connection SET account_id = '48000001' WHERE id = '${house.connection}'`,
+        );
         return url;
       },
     },
@@ -311,45 +230,45 @@ describe("a refusal of a link", () => {
       outcome: "error",
       when: "the provider does not take the code, and says so with it",
       come: async () => {
-        hub.sandbox?.running.todoist.control.faults.add({
+        house.hub.sandbox?.running.todoist.control.faults.add({
           match: { path: "/oauth/access_token" },
           status: 400,
           body: { error: CANARY, error_description: CANARY },
         });
-        return consent("Allow");
+        return house.consent("Allow");
       },
     },
   ];
   it.each(cases)("$code: when $when", async ({ code, outcome, come, told = code }) => {
     const except = ["vault.audit", "vault.audit_head", "vault.subject_key"];
-    const before = await stored(except);
+    const before = await house.stored(except);
     const { origin, pathname, searchParams } = await come();
     expect({ origin, pathname, ...Object.fromEntries(searchParams) }).toEqual({
-      origin: hub.origin,
+      origin: house.hub.origin,
       pathname: "/connect/todoist",
       outcome,
       code: told,
       correlation: expect.stringMatching(/^[0-9a-f-]{36}$/),
     });
-    expect(await stored(except)).toEqual(before);
+    expect(await house.stored(except)).toEqual(before);
   });
 });
 
 it("consumer_taken: when a newcomer took the consumer over from a silent subscriber", async () => {
   const subscribe = () =>
-    fetch(`${hub.origin}/tributary.api.v1.EventService/Subscribe`, {
+    fetch(`${house.hub.origin}/tributary.api.v1.EventService/Subscribe`, {
       method: "POST",
       headers: {
         "content-type": "application/connect+json",
         "connect-protocol-version": "1",
-        authorization: `Bearer ${hub.localKey}`,
+        authorization: `Bearer ${house.hub.localKey}`,
       },
       body: envelope({ consumer: "silent" }),
     });
   const first = await subscribe();
   const said = first.text();
-  await vi.waitFor(async () => expect((await stored()).join("\n")).toContain(",silent,"), 5_000);
-  await asHouse("UPDATE pipeline.consumer SET last_seen_at = now() - interval '61 seconds'");
+  await vi.waitFor(async () => expect((await house.stored()).join("\n")).toContain(",silent,"), 5_000);
+  await house.asHouse("UPDATE pipeline.consumer SET last_seen_at = now() - interval '61 seconds'");
   const second = await subscribe();
   expect(await said).toContain(`{"code":"${errors.consumer_taken.connect}","message":"consumer_taken: `);
   await second.body?.cancel();
