@@ -12,7 +12,7 @@ export async function listenOn(
   channel: string,
   onNotify: (payload: string) => void,
 ): Promise<() => Promise<void>> {
-  let stopped = false;
+  const stopping = new AbortController();
   let listening: Promise<void> | undefined;
   const sql = postgres(url, {
     max: 1,
@@ -26,13 +26,13 @@ export async function listenOn(
       if (heard === channel) onNotify(payload);
     },
     onclose: () => {
-      if (!stopped) listening ??= again().finally(() => (listening = undefined));
+      if (!stopping.signal.aborted) listening ??= again().finally(() => (listening = undefined));
     },
   } as Parameters<typeof postgres>[1]);
 
   async function again(): Promise<void> {
-    while (!stopped) {
-      await sleep(AGAIN_MS);
+    while (!stopping.signal.aborted) {
+      await sleep(AGAIN_MS, undefined, { signal: stopping.signal }).catch(() => {});
       const heard = await listen().then(
         () => true,
         () => false,
@@ -41,12 +41,12 @@ export async function listenOn(
     }
   }
   const listen = async (): Promise<void> => {
-    if (!stopped) await sql`LISTEN ${sql(channel)}`;
+    if (!stopping.signal.aborted) await sql`LISTEN ${sql(channel)}`;
   };
 
   await listen();
   return async () => {
-    stopped = true;
+    stopping.abort();
     await sql.end({ timeout: 1 });
     await listening;
   };

@@ -74,7 +74,7 @@ export function natsConfig(organizations: readonly NatsOrganization[]): string {
     return userBlock(who, natsPermissions(organizationId, consumers));
   });
   const hub = userBlock([`user: "tributary"`, "password: $TRIBUTARY_NATS_PASSWORD"], RELAY_PERMISSIONS);
-  return ["authorization {", "  users: [", ...[hub, ...users], "  ]", "}", ""].join("\n");
+  return ["authorization {", "  users: [", hub, ...users, "  ]", "}", ""].join("\n");
 }
 
 /** The environment variable of an organisation's password, as {@link natsConfig} names it. */

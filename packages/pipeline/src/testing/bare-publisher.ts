@@ -31,7 +31,7 @@ export async function openBarePublisher(url: string): Promise<BarePublisher> {
   const inbox = `_INBOX.${randomUUID().replaceAll("-", "")}`;
   let open = 0;
   let done = (): void => {};
-  let failed = (_: Error): void => {};
+  let failed: (error: Error) => void = () => {};
   nc.subscribe(inbox, {
     callback: (_error, message) => {
       if (message.json<{ seq?: number }>().seq === undefined) failed(new Error("the broker refused an event"));
