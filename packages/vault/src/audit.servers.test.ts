@@ -99,7 +99,7 @@ it("an audit that cannot be written lets nothing be opened, and the row of an op
   const scope = { organizationId: "acme", integration: "tasks", owner, credentialId: "c1" };
   const tokens = { fields: new Map([["access_token", "canary-at"]]), scopes: undefined, expiresInSeconds: 60 };
   await writeGeneration(parts, scope, undefined, tokens, []);
-  const open = (run: string) => openOnce(parts, scope, "access_token", 1, { purpose: "sync", correlationId: run });
+  const open = (correlationId: string) => openOnce(parts, scope, "access_token", 1, { purpose: "sync", correlationId });
   const change = (statement: string) => asOwner(database, (tx) => run(tx, statement));
   for (const [spoil, mend] of [
     ["ALTER TABLE vault.audit RENAME TO away", "ALTER TABLE vault.away RENAME TO audit"],
