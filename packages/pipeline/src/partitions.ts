@@ -50,7 +50,7 @@ export async function dropExpiredPartitions(
       await run(tx, "SELECT pipeline.drop_partition($1::date)", [day]);
       dropped.push(day);
     }
-    await run(tx, "DELETE FROM pipeline.event_default WHERE day < $1::date", [oldest]);
+    await run(tx, EMPTY_NET, [oldest, keepUnpublished]);
     return dropped;
   });
 }
@@ -67,6 +67,11 @@ SELECT 1 FROM pipeline.position p
 WHERE p.head > p.published AND p.parked_sequence IS NULL AND EXISTS (
   SELECT 1 FROM pipeline.event e WHERE e.day = $1::date AND e.connection_id = p.connection_id AND e.sequence > p.published)
 LIMIT 1`;
+
+const EMPTY_NET = `
+DELETE FROM pipeline.event_default e WHERE e.day < $1::date AND NOT ($2 AND EXISTS (
+  SELECT 1 FROM pipeline.position p WHERE p.connection_id = e.connection_id AND p.head > p.published
+    AND p.parked_sequence IS NULL AND e.sequence > p.published))`;
 
 async function partitionDays(tx: Queryable): Promise<string[]> {
   const names = await run<{ name: string }>(tx, PARTITIONS);
