@@ -3,7 +3,7 @@ import type { EventCatalogue } from "../catalogue.ts";
 
 /** Every event type of these contracts. */
 export const eventCatalogue: EventCatalogue = {
-  "version": "0.1.0",
+  "version": "0.2.0",
   "families": [
     {
       "name": "tributary.system.v1",
