@@ -2,8 +2,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { connect } from "@nats-io/transport-node";
 import { EVENT_STREAM, TaskChangedSchema } from "@tributary/contracts";
-import { applyStreams } from "@tributary/pipeline";
-import { openBarePublisher, startPrivateNats } from "@tributary/pipeline/testing";
+import { applyStreams, openBarePublisher, startPrivateNats } from "@tributary/pipeline/testing";
 import { randomUUID } from "node:crypto";
 import { subscribe } from "../src/index.ts";
 

@@ -2,8 +2,14 @@ import { jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { connect, headers, type NatsConnection, PermissionViolationError } from "@nats-io/transport-node";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { EVENT_STREAM, eventHeaders, eventSubject, TaskCompletedSchema } from "@tributary/contracts";
-import { applyStreams, natsConfig, passwordVariable } from "@tributary/pipeline";
-import { type PrivateNats, startPrivateNats, until } from "@tributary/pipeline/testing";
+import {
+  applyStreams,
+  natsConfig,
+  passwordVariable,
+  type PrivateNats,
+  startPrivateNats,
+  until,
+} from "@tributary/pipeline/testing";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { drop, subscribe } from "./index.ts";
