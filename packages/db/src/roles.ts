@@ -18,7 +18,10 @@ const names = [HUB_ROLE, ...[...ORGANIZATION_ROLES, ...CROSS_ROLES].map((role) =
 
 const CREATE_ROLES = `
 DO $$
-DECLARE name text;
+DECLARE
+  name text;
+  -- From PostgreSQL 16 on, whoever makes a role is its administrator and still may not take it.
+  taking text := CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END;
 BEGIN
   FOREACH name IN ARRAY ARRAY['${names.join("', '")}'] LOOP
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) THEN
@@ -27,7 +30,7 @@ BEGIN
       EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL;
       END;
     END IF;
-    IF NOT pg_has_role(current_user, name, 'MEMBER') THEN
+    IF NOT pg_has_role(current_user, name, taking) THEN
       EXECUTE format('GRANT %I TO %I', name, current_user);
     END IF;
   END LOOP;

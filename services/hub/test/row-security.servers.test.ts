@@ -75,7 +75,16 @@ describe("who may see what", () => {
         AND EXISTS (SELECT FROM pg_attribute o WHERE o.attrelid = c.oid AND o.attname = 'organization_id')
       GROUP BY i.indexrelid, 1`);
     // A UUID of ours, or a hash: what a tenant chooses never stands first.
-    const opaque = ["organization_id", "id", "key_id", "connection_id", "state_hash", "hash", "context_id", "replay_id"];
+    const opaque = [
+      "organization_id",
+      "id",
+      "key_id",
+      "connection_id",
+      "state_hash",
+      "hash",
+      "context_id",
+      "replay_id",
+    ];
     const guessable = keys.filter(({ columns: [first = ""] }) => !opaque.includes(first));
     expect(guessable).toEqual([]);
   });
