@@ -28,6 +28,8 @@ export const runCommandLine = (
 
 function explain(error: unknown): CommandFailure | undefined {
   if (error instanceof ConfigError) return new CommandFailure(EXIT.config, error.message);
+  if (error instanceof IntegrationError)
+    return new CommandFailure(error.code === "temporarily_unavailable" ? EXIT.unreachable : EXIT.failed, error.message);
   if (!(error instanceof VaultError)) return undefined;
   return new CommandFailure(/^(key|erasure_ledger)_/.test(error.code) ? EXIT.config : EXIT.failed, error.message);
 }
