@@ -54,20 +54,24 @@ async function main(): Promise<number> {
   return clean ? 0 : 1;
 }
 
-const told = ({ mode, planted, searched }: { readonly mode: Mode } & Awaited<ReturnType<DumpHarness["proveDump"]>>) => [
-  `${mode}: ${Object.entries(planted)
-    .map(([name, count]) => `${name} ${count}`)
-    .join(" · ")}`,
-  ...searched.flatMap(({ medium, files, bytes, found, needle }) => [
-    `  ${found.length} found · ${medium} · ${files} files, ${(bytes / 2 ** 20).toFixed(1)} MiB · what was written in the clear: ${needle.length > 0 ? needle.join(", ") : "NOT FOUND"}`,
-    ...found.slice(0, 20).map((where) => `    ${where}`),
-  ]),
-];
+type Proof = { readonly mode: Mode } & Awaited<ReturnType<DumpHarness["proveDump"]>>;
 
-const verdict = (clean: boolean, found: number, blind: number, media: number): string =>
-  clean
+function told({ mode, planted, searched }: Proof): string[] {
+  const counts = Object.entries(planted).map(([name, count]) => `${name} ${count}`);
+  return [
+    `${mode}: ${counts.join(" · ")}`,
+    ...searched.flatMap(({ medium, files, bytes, found, needle }) => [
+      `  ${found.length} found · ${medium} · ${files} files, ${(bytes / 2 ** 20).toFixed(1)} MiB · what stands in the clear: ${needle.length > 0 ? needle.join(", ") : "NOT FOUND"}`,
+      ...found.slice(0, 20).map((where) => `    ${where}`),
+    ]),
+  ];
+}
+
+function verdict(clean: boolean, found: number, blind: number, media: number): string {
+  return clean
     ? `✓ 0 secrets in ${media} media, and the search finds what is in the clear in each`
     : `✗ ${found} places with a secret, ${blind} of ${media} media in which the search finds nothing at all`;
+}
 
 function read() {
   try {

@@ -30,8 +30,9 @@ function hasTest(text: string, title: string): boolean {
 describe("docs/THREATS.md", () => {
   it("tells of every threat once, as shown or as not built", () => {
     const later = [...notBuilt.matchAll(/^\| (T\d\d) \|/gm)].map(([, id = ""]) => id);
-    const all = Array.from({ length: 64 }, (_, index) => `T${String(index + 1).padStart(2, "0")}`);
-    expect([...rows.map(({ id }) => id), ...later].toSorted()).toEqual(all);
+    const told = [...rows.map(({ id }) => id), ...later].toSorted();
+    expect(told.length).toBeGreaterThanOrEqual(64);
+    expect(told).toEqual(told.map((_, index) => `T${String(index + 1).padStart(2, "0")}`));
   });
 
   it("leaves no threat without a test", () => {

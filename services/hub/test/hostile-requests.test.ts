@@ -95,6 +95,19 @@ function strange(n: number): Uint8Array<ArrayBuffer> {
   return new Uint8Array(noise);
 }
 
+it("an unknown address of a known integration gets the answer of a forged delivery", async () => {
+  const answers = [];
+  for (const context of ["todoist", "todoist.AAAAAAAAAAAAAAAAAAAAAA", "x", "%00"]) {
+    const headers = { "x-todoist-hmac-sha256": "AAAA", "x-todoist-delivery-id": "d1" };
+    const response = await house.send({ path: `/webhooks/todoist/${context}`, method: "POST", body: "{}", headers });
+    const { correlationId, ...body } = (await response.json()) as Record<string, string>;
+    expect(correlationId).toBe(response.headers.get("x-request-id"));
+    answers.push({ status: response.status, body });
+  }
+  expect(answers[0]).toMatchObject({ status: 401, body: { error: "invalid_signature" } });
+  expect(answers).toEqual(answers.map(() => answers[0]));
+});
+
 const CANARY = "canarycanarycanary";
 
 describe("the provider's answer", () => {

@@ -27,6 +27,7 @@ interface Case {
   readonly given?: () => readonly [string, string];
   readonly fault?: { readonly path: string; readonly status: number };
   readonly issues?: readonly object[];
+  readonly headers?: Readonly<Record<string, string>>;
   /** Tables that may have changed: what was asked for is written down before the provider is asked. */
   readonly writes?: readonly string[];
 }
@@ -47,6 +48,7 @@ const CASES: readonly Case[] = [
     code: "method_not_allowed",
     when: "the address is not for this method",
     ask: () => ({ method: "PUT", path: of(), json: { [CANARY]: CANARY } }),
+    headers: { allow: "GET, DELETE" },
   },
   {
     code: "csrf_rejected",
@@ -157,7 +159,7 @@ const CASES: readonly Case[] = [
 const withCanary = (ask: Ask): Ask => ({ ...ask, headers: { "user-agent": CANARY, ...ask.headers } });
 
 describe("a refusal over HTTP", () => {
-  it.each(CASES)("$code: when $when", async ({ code, ask, given, fault, issues, writes }) => {
+  it.each(CASES)("$code: when $when", async ({ code, ask, given, fault, issues, headers, writes }) => {
     const [make, unmake] = given?.() ?? [];
     if (make !== undefined) await house.asHouse(make);
     const { control } = house.hub.sandbox?.running.todoist ?? {};
@@ -171,6 +173,7 @@ describe("a refusal over HTTP", () => {
       expect(response.status).toBe(errors[code].http);
       expect(response.headers.get("content-type")).toBe("application/json");
       expect(response.headers.get("cache-control")).toBe("no-store");
+      expect(Object.fromEntries(response.headers)).toMatchObject(headers ?? {});
       expect(response.headers.has("retry-after")).toBe(response.status === 503);
       expect(JSON.parse(text)).toStrictEqual({
         error: code,
