@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { completed, type FakeHub, startFakeHub, TOKEN } from "../packages/subscriber/src/testing/fake-hub.ts";
+import { completed, type FakeHub, startFakeHub, TOKEN } from "../packages/subscriber/src/testing/index.ts";
 import { command } from "./command.ts";
 import { pack } from "./pack.ts";
 import { repositoryRoot } from "./tree.ts";

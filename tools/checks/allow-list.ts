@@ -49,11 +49,16 @@ export const ALLOW_LIST: Readonly<Record<string, AllowRow>> = {
   // The panel can do nothing that the public API cannot.
   "services/web": { production: ["packages/contracts"] },
   "services/hub": { production: ["packages", "services"] },
-  tools: { production: [] },
+  // What is promised in words (errors, events) is compared with what is promised in code.
+  tools: { production: [], tests: ["packages/contracts"] },
 };
 
 /** What every test may import besides its package's row: the harnesses that start private servers. */
-export const TEST_HARNESSES: readonly string[] = ["packages/db/src/testing", "packages/pipeline/src/testing"];
+export const TEST_HARNESSES: readonly string[] = [
+  "packages/db/src/testing",
+  "packages/pipeline/src/testing",
+  "packages/subscriber/src/testing",
+];
 
 /** A third-party library that matters has one owner, so that replacing it is a change of one file. */
 export interface Owner {
@@ -81,16 +86,19 @@ export const OWNERS: readonly Owner[] = [
       "^packages/subscriber/",
     ],
   },
+  { name: "jose", modules: ["jose"], files: ["^packages/auth/"] },
   { name: "auth.js", modules: ["@auth/core"], files: ["^packages/auth/src/session\\.ts$"] },
   {
     name: "postgres-driver",
     modules: ["postgres", "@electric-sql/pglite", "drizzle-orm/(postgres-js|pglite)"],
-    files: ["^packages/db/"],
+    // An inbox is tried with the drivers that its users have.
+    files: ["^packages/db/", "^packages/subscriber/src/postgres-inbox\\.servers\\.test\\.ts$"],
   },
 ];
 
 /** Tests, benches and the harnesses they share; never part of what runs in production. */
-export const TEST_SIDE = "(\\.test\\.ts$|^(packages|services)/[^/]+/(test|bench|crash|src/testing)/|^packages/conformance/)";
+export const TEST_SIDE =
+  "(\\.test\\.ts$|^(packages|services)/[^/]+/(test|bench|crash|src/testing)/|^packages/conformance/)";
 
 /** A connector's simulated provider: `<provider>/emulator.ts`, parts of it beside it, and the list of them. */
 export const EMULATOR_SIDE =

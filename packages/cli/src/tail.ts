@@ -84,6 +84,9 @@ const REFUSED: Readonly<Record<number, number>> = { 400: EXIT.usage, 422: EXIT.u
 
 function lineOf({ data }: ServerSentEvent): string {
   const event = JSON.parse(data) as Readonly<Record<string, unknown>>;
-  const said = (name: string): string => plain(String(event[name] ?? ""));
+  const said = (name: string): string => {
+    const value = event[name];
+    return typeof value === "string" || typeof value === "number" ? plain(String(value)) : "";
+  };
   return `${said("time")}  ${said("type")}  ${said("objectKey")}  ${said("connectionId")}#${said("sequence")}`;
 }

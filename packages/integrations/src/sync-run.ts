@@ -110,9 +110,9 @@ async function drive(
   const flush = async (next?: Json): Promise<void> => {
     signal.throwIfAborted();
     steps.publish("commit.before");
-    const cursor = next === undefined ? {} : { cursor: next };
+    const moved = next === undefined ? {} : { cursor: next };
     const result = await inSpan("tributary.commit", { "tributary.signals": pending.length }, () =>
-      commit(runtime, { lease, signals: pending, ...cursor, backfill, traceparent }),
+      commit(runtime, { lease, signals: pending, ...moved, backfill, traceparent }),
     );
     steps.publish("commit.after");
     pending = [];

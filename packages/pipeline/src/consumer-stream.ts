@@ -61,8 +61,7 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
   const lanes = new Map<string, Lane>();
   /** Connections with something to read, in the order of their turns. */
   const ready = new Set<string>();
-  /** Read from memory and not yet given out. */
-  const inHand: LedgerEvent[] = [];
+  const inHand = createHand();
   const bell = createBell();
   const reader = <T>(work: (tx: Queryable) => Promise<T>): Promise<T> =>
     withOrganization(database, options.organizationId, work, "reader");
@@ -74,18 +73,13 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
   const reserve = Math.max(1, Math.floor(window / 4));
   /** With a window of one event, the two take turns. */
   let turn: "live" | "again" = "again";
-  let inHandBytes = 0;
-  /** What an event weighed of late: large ones are read a few at a time. */
-  let eventBytes = 0;
   /** Live ones and those sent again. */
   let outstanding = 0;
   /** Where the walk over all connections stands; undefined when it has ended. */
   let walk: string | undefined = FIRST_ID;
   let lookAt = 0;
-  /** The connection that the ledger is asked about now: what it commits meanwhile is asked for again. */
-  let reading: string | undefined;
-  /** How many events it may answer with. */
-  let coming = 0;
+  /** What the ledger is asked now, and how much it may answer: what the connection commits meanwhile is asked for again. */
+  let reading: { readonly connectionId: string; readonly coming: number } | undefined;
 
   signal.addEventListener("abort", () => bell.ring(), { once: true });
 
@@ -102,7 +96,6 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
   function takeInHand(): AgainEvent | undefined {
     const event = inHand.shift();
     if (event === undefined) return undefined;
-    inHandBytes -= event.payload.length;
     turn = "again";
     return { ...event, replayId: "", redrive: 0 };
   }
@@ -132,22 +125,20 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
     ready.delete(connectionId);
     const lane = lanes.get(connectionId) ?? (await openLane(connectionId));
     if (hold && lane.outstanding > 0) return;
-    const weight = Math.floor(READ_BYTES / Math.max(1, eventBytes));
+    const weight = Math.floor(READ_BYTES / Math.max(1, inHand.eventBytes));
     const limit = hold ? 1 : Math.max(1, Math.min(READ_EVENTS, weight, liveMax() - outstanding));
-    reading = connectionId;
-    coming = limit;
+    reading = { connectionId, coming: limit };
     const steps = await reader(async (tx) =>
       hold && (await connectionIsHeld(tx, options, connectionId))
         ? undefined
         : eventsAfter(tx, { ...options, connectionId }, lane.read, types, limit),
     );
     reading = undefined;
-    coming = 0;
     // The walk over all connections comes by again.
     if (steps === undefined) return;
-    const bytesBefore = inHandBytes;
+    const before = inHand.bytes;
     for (const { place, event } of steps) take(lane, place, event);
-    if (steps.length > 0) eventBytes = Math.max(eventBytes / 2, (inHandBytes - bytesBefore) / steps.length);
+    inHand.weigh(steps.length, before);
     if (steps.length === limit) ready.add(connectionId);
     if (lane.outstanding === 0) save(lane);
     rest(lane);
@@ -156,7 +147,6 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
   function take(lane: Lane, place: Lane["read"], event: LedgerEvent | undefined): void {
     if (!lane.step(place, event !== undefined) || event === undefined) return;
     outstanding++;
-    inHandBytes += event.payload.length;
     inHand.push(event);
   }
 
@@ -210,9 +200,10 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
 
   function hearBatch(batch: EventBatch, firstSequence: bigint): void {
     const lane = lanes.get(batch.connectionId);
-    const caughtUp = reading !== batch.connectionId && !ready.has(batch.connectionId);
+    const caughtUp = reading?.connectionId !== batch.connectionId && !ready.has(batch.connectionId);
     const next = !hold && caughtUp && lane?.read.sequence === firstSequence - 1n;
-    const room = outstanding + coming + batch.events.length <= liveMax() && inHandBytes < IN_HAND_BYTES_MAX;
+    const room =
+      outstanding + (reading?.coming ?? 0) + batch.events.length <= liveMax() && inHand.bytes < IN_HAND_BYTES_MAX;
     if (!next || !room) return wake(batch.connectionId);
     batch.events.forEach((event, index) => {
       const sequence = firstSequence + BigInt(index);
@@ -265,6 +256,35 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
     },
     get outstanding() {
       return outstanding;
+    },
+  };
+}
+
+/** Events read and not yet given out, and what they weigh. */
+function createHand() {
+  const events: LedgerEvent[] = [];
+  let bytes = 0;
+  let eventBytes = 0;
+  return {
+    push: (event: LedgerEvent): void => {
+      events.push(event);
+      bytes += event.payload.length;
+    },
+    shift: (): LedgerEvent | undefined => {
+      const event = events.shift();
+      bytes -= event?.payload.length ?? 0;
+      return event;
+    },
+    /** Takes note of what a read of so many steps brought. */
+    weigh: (steps: number, before: number): void => {
+      if (steps > 0) eventBytes = Math.max(eventBytes / 2, (bytes - before) / steps);
+    },
+    get bytes() {
+      return bytes;
+    },
+    /** What an event weighed of late: large ones are read a few at a time. */
+    get eventBytes() {
+      return eventBytes;
     },
   };
 }

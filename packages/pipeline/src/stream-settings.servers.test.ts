@@ -17,17 +17,15 @@ beforeEach(async () => {
 afterEach(() => stage.stop());
 
 /** As nats-server from 2.10 on answers `/varz`. */
-const varz = (config: object): typeof fetch =>
-  (async () => Response.json({ version: "2.12.1", jetstream: { config } })) as typeof fetch;
+const varz =
+  (config: object): typeof fetch =>
+  async () =>
+    Response.json({ version: "2.12.1", jetstream: { config } });
 
 describe("how the broker flushes", () => {
   it.each([
     ["is not told by nats-server 2.9", varz({ store_dir: "/data" }), ["sync_interval_unknown"]],
-    [
-      "is not known when nobody answers",
-      (() => Promise.reject(new Error("no"))) as typeof fetch,
-      ["sync_interval_unknown"],
-    ],
+    ["is not known when nobody answers", () => Promise.reject(new Error("no")), ["sync_interval_unknown"]],
     ["is now and then, by default", varz({ sync_interval: 120e9 }), ["sync_interval_not_always"]],
     ["is every message", varz({ sync_interval: 120e9, sync_always: true }), []],
   ])("%s", async (_, fetch, expected) => {

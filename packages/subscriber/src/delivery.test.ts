@@ -1,5 +1,10 @@
 import { create, createFileRegistry, type DescMessage, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { FileDescriptorProtoSchema, FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
+import {
+  FieldDescriptorProto_Label,
+  FieldDescriptorProto_Type,
+  FileDescriptorProtoSchema,
+  FileDescriptorSetSchema,
+} from "@bufbuild/protobuf/wkt";
 import {
   type Context,
   type ContextManager,
@@ -158,12 +163,12 @@ describe("a process that is told to end", () => {
 describe("the trace", () => {
   /** What an SDK brings: a context that follows the call, and spans that remember their parents. */
   const storage = new AsyncLocalStorage<Context>();
-  const manager: ContextManager = {
+  const following: ContextManager = {
     active: () => storage.getStore() ?? ROOT_CONTEXT,
     with: (active, work, thisArg, ...args) => storage.run(active, () => work.call(thisArg as never, ...args)),
     bind: (_, target) => target,
-    enable: () => manager,
-    disable: () => manager,
+    enable: () => following,
+    disable: () => following,
   };
   const PARENT = Symbol("parent");
   afterEach(() => {
@@ -174,7 +179,7 @@ describe("the trace", () => {
 
   it("goes on from the run that read the event, into the handler and what it sends", async () => {
     const spans: { readonly name: string; readonly parent: unknown; ended: boolean }[] = [];
-    context.setGlobalContextManager(manager);
+    context.setGlobalContextManager(following);
     propagation.setGlobalPropagator({
       fields: () => ["traceparent"],
       extract: (into, carrier) => into.setValue(PARENT, (carrier as { traceparent: string }).traceparent),
@@ -214,7 +219,18 @@ describe("versions of a contract", () => {
       package: `tributary.task.${version}`,
       syntax: "proto3",
       messageType: [
-        { name: "TaskCompleted", field: [{ name: "note", number: 900, type: 9, label: 1, jsonName: "note" }] },
+        {
+          name: "TaskCompleted",
+          field: [
+            {
+              name: "note",
+              number: 900,
+              type: FieldDescriptorProto_Type.STRING,
+              label: FieldDescriptorProto_Label.OPTIONAL,
+              jsonName: "note",
+            },
+          ],
+        },
       ],
     });
     const registry = createFileRegistry(create(FileDescriptorSetSchema, { file: [file] }));
@@ -225,7 +241,7 @@ describe("versions of a contract", () => {
 
   it("lets a subscriber read an event that has grown a field, and keep the field", async () => {
     const grown = later("v1");
-    const extra = toBinary(grown, create(grown, { note: "new" } as never));
+    const extra = toBinary(grown, create(grown, { note: "new" }));
     const event = completed("c1", 1);
     const titles: string[] = [];
     const subscription = await subscribe({ ...quick, url: hub.url })
@@ -249,7 +265,7 @@ describe("versions of a contract", () => {
       .on(v2, (message) => void got.push(`v2 ${(message as { readonly note?: string }).note}`))
       .start();
     running.push(subscription);
-    const data = toBinary(v2, create(v2, { note: "x" } as never));
+    const data = toBinary(v2, create(v2, { note: "x" }));
     hub.publish(completed("c1", 1), { ...completed("c1", 2), type: v2.typeName, data });
     await until("both are acknowledged", () => hub.acks.length === 2);
     expect(got).toEqual(["v1", "v2 x"]);

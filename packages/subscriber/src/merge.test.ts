@@ -79,7 +79,7 @@ describe("merged sources", () => {
     const [closed, back]: [string[], string[]] = [[], []];
     const heard: string[] = [];
     const open = (signal: AbortSignal) => [counts("a", 50, closed), silent(signal, closed)];
-    for await (const value of merge(forever, open, (value) => back.push(value))) {
+    for await (const value of merge(forever, open, (given) => back.push(given))) {
       heard.push(value);
       await sleep(2);
       if (heard.length === 3) break;

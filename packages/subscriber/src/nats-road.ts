@@ -89,8 +89,8 @@ export function createRoad({
   async function* inOrder({ num_ack_pending: unsettled }: ConsumerInfo, signal: AbortSignal): AsyncGenerator<JsMsg> {
     const consumer = await js.consumers.get(stream, name);
     pulling = true;
-    const messages = await consumer.consume({ max_messages: window, abort_on_missing_resource: true });
-    const stop = (): void => messages.stop();
+    const pulled = await consumer.consume({ max_messages: window, abort_on_missing_resource: true });
+    const stop = (): void => pulled.stop();
     signal.addEventListener("abort", stop, { once: true });
     const kept = new Map<number, JsMsg>();
     const complete = async (): Promise<void> => {
@@ -104,7 +104,7 @@ export function createRoad({
     };
     let waiting = unsettled > 0 ? complete() : undefined;
     try {
-      const iterator = messages[Symbol.asyncIterator]();
+      const iterator = pulled[Symbol.asyncIterator]();
       let next = iterator.next();
       for (;;) {
         // While events are kept back, the end of the wait counts as much as another one.
@@ -125,7 +125,7 @@ export function createRoad({
     } finally {
       signal.removeEventListener("abort", stop);
       for (const message of kept.values()) release(message);
-      await messages.close();
+      await pulled.close();
       await giveBack();
     }
   }

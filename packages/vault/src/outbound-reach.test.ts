@@ -60,7 +60,8 @@ const RANGES: readonly (readonly [string, Bytes])[] = [
 const number = ([a, b, c, d]: Bytes): number => a * 2 ** 24 + b * 2 ** 16 + c * 2 ** 8 + d;
 const group = (high: number, low: number): string => (high * 256 + low).toString(16);
 const hexGroups = ([a, b, c, d]: Bytes): string => `${group(a, b)}:${group(c, d)}`;
-const digits = (text: string, of: string): string => text.replaceAll(/\d/g, (digit) => [...of][Number(digit)] ?? "");
+const digits = (text: string, of: string): string =>
+  text.replaceAll(/\d/g, (digit) => Array.from(of)[Number(digit)] ?? "");
 const octal = (byte: number): string => `0${byte.toString(8)}`;
 
 /** What an attacker writes for an address; a URL parser understands most of them. */

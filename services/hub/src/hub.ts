@@ -26,6 +26,7 @@ import {
   createEventTail,
   createHandOff,
   eraseMessages,
+  type HandOff,
   type EventTail,
   migrations as pipelineTables,
   type Relay,
@@ -152,18 +153,7 @@ async function compose(
   await replayErasures(runtime, servers === undefined ? {} : { messages: { servers, erase: eraseMessages } });
   await moveAllPlaintext(runtime);
 
-  if (config.natsUrl !== undefined && config.roles.has("relay")) {
-    onStart("Connecting to NATS");
-    const monitor = config.natsMonitorUrl === undefined ? {} : { monitorUrl: config.natsMonitorUrl };
-    const relay = startRelay({ database, handOff, servers: config.natsUrl, log, ...monitor });
-    opened.push(() => relay.stop());
-    await untilStream(relay, log);
-  }
-  // Without a broker nothing waits for one: then the retention alone bounds the ledger.
-  const backlog =
-    config.natsUrl === undefined ? undefined : watchBacklog({ database, bytesMax: config.backlogBytes, log });
-  if (backlog !== undefined) opened.push(() => backlog.stop());
-  await backlog?.look();
+  const backlog = await startPublishing(config, { database, handOff, log }, onStart, opened);
   const resting = (): boolean => backlog?.state().full === true;
   const scheduler = config.roles.has("scheduler") ? startScheduler(runtime, { resting }) : undefined;
   if (scheduler !== undefined) opened.push(() => scheduler.stop());
@@ -178,6 +168,29 @@ async function compose(
   log.info({ origin: config.publicOrigin, roles: [...config.roles].join(",") }, "the hub is ready");
   const adminLink = auth === undefined ? undefined : await firstAdminLink(config, database);
   return { origin: config.publicOrigin, database, localKey, sandbox, adminLink, stop };
+}
+
+/** The way to the broker, where there is one: the relay, and a watch on what waits for it. */
+async function startPublishing(
+  config: Config,
+  { database, handOff, log }: { readonly database: Database; readonly handOff: HandOff; readonly log: Runtime["log"] },
+  onStart: Progress["step"],
+  opened: (() => Promise<void> | void)[],
+): Promise<BacklogWatch | undefined> {
+  const { natsUrl: servers, natsMonitorUrl: monitorUrl } = config;
+  // Without a broker nothing waits for one: then the retention alone bounds the ledger.
+  if (servers === undefined) return undefined;
+  if (config.roles.has("relay")) {
+    onStart("Connecting to NATS");
+    const monitor = monitorUrl === undefined ? {} : { monitorUrl };
+    const relay = startRelay({ database, handOff, servers, log, ...monitor });
+    opened.push(() => relay.stop());
+    await untilStream(relay, log);
+  }
+  const backlog = watchBacklog({ database, bytesMax: config.backlogBytes, log });
+  opened.push(() => backlog.stop());
+  await backlog.look();
+  return backlog;
 }
 
 const vaultOf = (config: Config, database: Database, sandbox: Sandbox | undefined) =>

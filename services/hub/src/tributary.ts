@@ -12,7 +12,16 @@ import { relayCommand } from "./commands/relay.ts";
 /** The operator's command. Each of `commands/<name>.ts` is one word of it. Exit codes: `EXIT` of command-line.ts. */
 process.exitCode = await runCommandLine(
   process.argv.slice(2),
-  [...clientCommands, keysCommand, eraseCommand, adminLinkCommand, auditCommand, repairCommand, relayCommand, natsCommand],
+  [
+    ...clientCommands,
+    keysCommand,
+    eraseCommand,
+    adminLinkCommand,
+    auditCommand,
+    repairCommand,
+    relayCommand,
+    natsCommand,
+  ],
   {
     env: process.env,
     integrations: connectors.map(({ id }) => id),

@@ -52,12 +52,12 @@ const failures: [Error, number, string][] = [
   [new CommandFailure(4, "not there"), 4, "unreachable"],
   [new CommandFailure(5, "not yours"), 5, "notAllowed"],
 ];
-it.each(failures)("tells a failure by its exit code: %s", async (error, code, name) => {
-  const work = (): Promise<void> => Promise.reject(error);
-  expect(await run(["speak", "up"], work)).toEqual({ code, stdout: "", stderr: `tributary: ${error.message}\n` });
+it.each(failures)("tells a failure by its exit code: %s", async (failure, code, name) => {
+  const work = (): Promise<void> => Promise.reject(failure);
+  expect(await run(["speak", "up"], work)).toEqual({ code, stdout: "", stderr: `tributary: ${failure.message}\n` });
   expect(await run(["speak", "up", "--json"], work)).toMatchObject({
     code,
-    stdout: `${JSON.stringify({ error: name, message: error.message })}\n`,
+    stdout: `${JSON.stringify({ error: name, message: failure.message })}\n`,
   });
 });
 

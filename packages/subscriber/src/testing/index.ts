@@ -1,0 +1,1 @@
+export { completed, type FakeHub, Outcome, startFakeHub, TOKEN } from "./fake-hub.ts";
