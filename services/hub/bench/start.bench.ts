@@ -1,9 +1,9 @@
-import { freePort } from "@tributary/db/testing";
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { freePorts } from "../test/demo-process.ts";
 
 /**
  * From the command to the line that says the hub runs, embedded, on a folder that a hub has used before; simulated
@@ -30,12 +30,13 @@ export default {
 };
 
 async function start(folder: string): Promise<number> {
-  const [port, sandboxPort] = [await freePort(), await freePort()];
+  // The simulated providers take a block of ports.
+  const port = await freePorts(3);
   const env = {
     PATH: process.env["PATH"],
     TRIBUTARY_DATA_DIR: folder,
     TRIBUTARY_PORT: String(port),
-    TRIBUTARY_SANDBOX_PORT: String(sandboxPort),
+    TRIBUTARY_SANDBOX_PORT: String(port + 1),
   };
   const main = fileURLToPath(new URL("../src/main.ts", import.meta.url));
   return untilSaid("is running at", spawn(process.execPath, [main], { env, stdio: ["ignore", "pipe", "inherit"] }));
