@@ -1,5 +1,6 @@
 export { type Auth, type AuthOptions, createAuth } from "./auth.ts";
 export { checkOrigin } from "./check-origin.ts";
+export { type ErasedPeople, erasePeople, membershipsOf } from "./erase-people.ts";
 export {
   type AuthContext,
   bearerAuthenticator,

@@ -31,6 +31,11 @@ export type EraseMessages = (options: {
 export interface EraseOptions {
   /** Whether providers are asked to withdraw consent. Default: yes. */
   readonly revoke?: boolean;
+  /**
+   * Forgets who they are: what another package keeps of them. Called again by every replay.
+   * @param until what was made later stays. @returns how many people were forgotten.
+   */
+  readonly people?: (target: EraseTarget, until: Date | undefined) => Promise<number>;
   /** Where published messages are, and who deletes them. Absent: there is no broker. */
   readonly messages?: { readonly servers: string; readonly erase: EraseMessages };
 }
@@ -50,6 +55,8 @@ export interface EraseReport {
   readonly events: number;
   /** Undefined without a broker. */
   readonly messages: number | undefined;
+  /** People who belong to no other organisation, and are forgotten altogether. */
+  readonly people: number;
 }
 
 /**
@@ -67,8 +74,10 @@ export async function erase(runtime: Runtime, target: EraseTarget, options: Eras
   steps.publish("erase.revoked");
   const { id, erasedAt, keys, credentials } = await runtime.vault.erase(target);
   steps.publish("erase.shredded");
+  // Before the rest, which waits for a broker that may be away.
+  const people = (await options.people?.(target, undefined)) ?? 0;
   const deleted = await deleteOwned(runtime, target, undefined, options);
-  return { id, erasedAt, revoked, notRevoked: consents.length - revoked, keys, credentials, ...deleted };
+  return { id, erasedAt, revoked, notRevoked: consents.length - revoked, keys, credentials, people, ...deleted };
 }
 
 /**
@@ -76,9 +85,13 @@ export async function erase(runtime: Runtime, target: EraseTarget, options: Eras
  * before anything is served; what was made after an erasure stays.
  * @returns how many connections were deleted.
  */
-export async function replayErasures(runtime: Runtime, options: Pick<EraseOptions, "messages"> = {}): Promise<number> {
+export async function replayErasures(
+  runtime: Runtime,
+  options: Pick<EraseOptions, "messages" | "people"> = {},
+): Promise<number> {
   let count = 0;
   for (const erasure of await runtime.vault.erasures()) {
+    await options.people?.(erasure, erasure.erasedAt);
     const deleting = deleteOwned(runtime, erasure, erasure.erasedAt, options);
     count += await deleting.then(
       ({ connections }) => connections,

@@ -17,6 +17,7 @@ async function* counts(name: string, many: number, closed: string[] = [], pauseM
 async function* silent(signal: AbortSignal, closed: string[]): AsyncGenerator<string> {
   try {
     await sleep(60_000, undefined, { signal }).catch(() => {});
+    yield* [];
   } finally {
     closed.push("silent");
   }

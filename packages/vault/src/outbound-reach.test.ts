@@ -169,7 +169,7 @@ describe("an answer that does not end well", () => {
   it.each([
     ["headers", (response: ServerResponse) => response.writeHead(200)],
     ["nothing at all", () => {}],
-    ["a byte now and then", (response: ServerResponse) => void drip(response)],
+    ["a byte now and then", drip],
   ])("is given up at the deadline when it sends %s", async (_, answer) => {
     answers.set("/slow", answer);
     const startedAt = performance.now();

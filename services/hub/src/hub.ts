@@ -5,6 +5,7 @@ import {
   createGuard,
   createServiceKeys,
   createTokens,
+  erasePeople,
   migrations as authTables,
 } from "@tributary/auth";
 import { connectors } from "@tributary/connectors";
@@ -104,14 +105,7 @@ async function compose(
   const sandbox = config.sandbox === undefined ? undefined : await startSandbox(config, folder, onStart);
   if (sandbox !== undefined) opened.push(() => sandbox.stop());
   const vault = await vaultOf(config, database, sandbox);
-  const auditor = await openAuditor({ database, keys: keySourceOf(config) });
-  // The last entries before a stop are known outside as well. A database that is away must not keep the rest from closing.
-  opened.push(() =>
-    exportHeads(auditor, folder.file(HEADS_FILE), new Date()).then(
-      () => {},
-      () => log.warn({}, "the heads of the audit could not be written on stopping"),
-    ),
-  );
+  const writeHeads = await openHeads(config, { database, folder, log }, opened);
 
   // Only whoever serves pages signs people in, and needs to know with whom.
   const auth = config.roles.has("http") ? createAuth(authOptions(config, folder, database, sandbox)) : undefined;
@@ -126,7 +120,7 @@ async function compose(
         await auth?.sweep();
         await trimDeadLetters(database);
         await trimReplays(database);
-        await exportHeads(auditor, folder.file(HEADS_FILE), new Date());
+        await writeHeads();
       },
     }),
   );
@@ -150,7 +144,10 @@ async function compose(
 
   // Before anything is served: a restored copy of the database brings back who was erased.
   const servers = config.natsUrl;
-  await replayErasures(runtime, servers === undefined ? {} : { messages: { servers, erase: eraseMessages } });
+  await replayErasures(runtime, {
+    people: (target, until) => erasePeople(database, target, until),
+    ...(servers === undefined ? {} : { messages: { servers, erase: eraseMessages } }),
+  });
   await moveAllPlaintext(runtime);
 
   const backlog = await startPublishing(config, { database, handOff, log }, onStart, opened);
@@ -168,6 +165,24 @@ async function compose(
   log.info({ origin: config.publicOrigin, roles: [...config.roles].join(",") }, "the hub is ready");
   const adminLink = auth === undefined ? undefined : await firstAdminLink(config, database);
   return { origin: config.publicOrigin, database, localKey, sandbox, adminLink, stop };
+}
+
+/** What says outside the database how far the audit has come. @returns a function that writes it down anew. */
+async function openHeads(
+  config: Config,
+  { database, folder, log }: { readonly database: Database; readonly folder: DataFolder; readonly log: Runtime["log"] },
+  opened: (() => Promise<void> | void)[],
+): Promise<() => Promise<unknown>> {
+  const auditor = await openAuditor({ database, keys: keySourceOf(config) });
+  const write = (): Promise<unknown> => exportHeads(auditor, folder.file(HEADS_FILE), new Date());
+  // The last entries before a stop are known outside as well. A database that is away must not keep the rest from closing.
+  opened.push(() =>
+    write().then(
+      () => {},
+      () => log.warn({}, "the heads of the audit could not be written on stopping"),
+    ),
+  );
+  return write;
 }
 
 /** The way to the broker, where there is one: the relay, and a watch on what waits for it. */

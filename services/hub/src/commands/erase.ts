@@ -1,5 +1,14 @@
 import { connectors } from "@tributary/connectors";
-import { createRegistry, erase, type EraseReport, organizationsOf, type Runtime } from "@tributary/integrations";
+import { erasePeople, membershipsOf } from "@tributary/auth";
+import type { Database } from "@tributary/db";
+import {
+  createRegistry,
+  erase,
+  type EraseReport,
+  type EraseTarget,
+  organizationsOf,
+  type Runtime,
+} from "@tributary/integrations";
 import { append, eraseMessages } from "@tributary/pipeline";
 import { openVault } from "@tributary/vault";
 import { Command, Option } from "commander";
@@ -28,9 +37,12 @@ export function eraseCommand(context: CommandContext): Command {
       assertConfirmed(options);
       return withData(context, async (data) => {
         const organizations =
-          options.organization === undefined ? await organizationsOf(data.database, id) : [options.organization];
+          options.organization === undefined ? await everywhere(data.database, id) : [options.organization];
         if (organizations.length === 0)
-          throw new CommandFailure(EXIT.failed, "nobody by that id has linked anything; nothing was erased");
+          throw new CommandFailure(
+            EXIT.failed,
+            "nobody by that id belongs to an organisation or has linked anything; nothing was erased",
+          );
         const targets = organizations.map((organizationId) => ({ organizationId, userId: id }));
         await eraseAll(context, self, data, targets);
       });
@@ -45,6 +57,12 @@ export function eraseCommand(context: CommandContext): Command {
       return withData(context, (data) => eraseAll(context, self, data, [{ organizationId }]));
     });
   return command;
+}
+
+/** Where somebody has linked something, and where they belong. */
+async function everywhere(database: Database, userId: string): Promise<readonly string[]> {
+  const linked = await organizationsOf(database, userId);
+  return [...new Set([...linked, ...(await membershipsOf(database, userId))])].toSorted();
 }
 
 function assertConfirmed({ yes }: Options): void {
@@ -64,11 +82,12 @@ async function eraseAll(
   const reports: EraseReport[] = [];
   const servers = data.config.natsUrl;
   const messages = servers === undefined ? {} : { messages: { servers, erase: eraseMessages } };
-  for (const target of targets) reports.push(await erase(runtime, target, { revoke, ...messages }));
+  const people = (target: EraseTarget): Promise<number> => erasePeople(data.database, target);
+  for (const target of targets) reports.push(await erase(runtime, target, { revoke, people, ...messages }));
   report(context, command, { erased: reports, revocation: revoke ? "asked" : "simulated providers are not running" }, [
     ...reports.map(
-      ({ id, connections, keys, credentials, events, messages: erased }) =>
-        `erased ${connections} connections, ${credentials} credentials, ${keys} key pairs, ${events} events` +
+      ({ id, connections, keys, credentials, events, messages: erased, people: forgotten }) =>
+        `erased ${connections} connections, ${forgotten} people, ${credentials} credentials, ${keys} key pairs, ${events} events` +
         `${erased === undefined ? "" : `, ${erased} published messages`} (entry ${id})`,
     ),
     ...(revoke
