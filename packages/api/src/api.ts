@@ -1,6 +1,7 @@
 import { codeOf } from "@tributary/contracts";
 import { Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
+import { clientRoutes } from "./client-routes.ts";
 import { connectionRoutes } from "./connection-routes.ts";
 import { consentRoutes } from "./consent-routes.ts";
 import { ApiError, answerError } from "./errors.ts";
@@ -67,6 +68,7 @@ export function createApi(options: ApiOptions): Hono<ApiEnv> {
     }),
   );
   signedIn.route("/integrations", consentRoutes(options));
+  signedIn.route("/integrations", clientRoutes(options));
   signedIn.route("/", connectionRoutes(options));
   signedIn.route("/", eventStreamRoutes(options));
   signedIn.route("/", peopleRoutes(options));

@@ -26,6 +26,9 @@ export const ACCESS: Readonly<Record<string, Access>> = {
   "POST /api/received-invitations/:token/accept": "browser",
 
   "GET /api/integrations": "member",
+  "GET /api/integrations/:integration/clients": "integrations.credentials",
+  "POST /api/integrations/:integration/clients": "integrations.credentials",
+  "DELETE /api/integrations/:integration/clients/:contextId": "integrations.credentials",
   "POST /api/integrations/:integration/oauth/start": "browser",
   "GET /api/integrations/oauth/callback": "browser",
   "GET /api/integrations/oauth/callback/:contextId": "browser",

@@ -6,19 +6,25 @@ import { type ApiEnv, type ApiOptions, browserOf, caller } from "./options.ts";
 import { ApiError } from "./errors.ts";
 import { readJson } from "./read-json.ts";
 
-const Start = z.strictObject({ connectionId: z.uuid().optional() });
+const Start = z.strictObject({
+  connectionId: z.uuid().optional(),
+  clientContextId: z.string().optional(),
+  values: z.record(z.string(), z.unknown()).optional(),
+});
 
 /** Linking an account: out to the provider, and back. */
 export function consentRoutes({ runtime, nudge }: ApiOptions): Hono<ApiEnv> {
   const routes = new Hono<ApiEnv>();
 
   routes.post("/:integration/oauth/start", async (c) => {
-    const { connectionId } = await readJson(c, Start);
+    const { connectionId, clientContextId, values } = await readJson(c, Start);
     const challenge = await beginConsent(runtime, {
       ...caller(c),
       person: browserOf(c),
       integration: c.req.param("integration"),
       ...(connectionId === undefined ? {} : { connectionId }),
+      ...(clientContextId === undefined ? {} : { clientContextId }),
+      ...(values === undefined ? {} : { values }),
     });
     if (challenge.kind !== "redirect") throw new ApiError("not_found", "This integration is not linked by redirect.");
     return c.json({ redirectUrl: challenge.url });

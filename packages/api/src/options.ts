@@ -43,6 +43,12 @@ export const caller = (c: Context<ApiEnv>): Caller => {
   return { organizationId, owner, name };
 };
 
+/** Whoever asks, as the audit names them. */
+export const actorIdOf = (c: Context<ApiEnv>): string => {
+  const identity = c.get("identity");
+  return identity.kind === "user" ? identity.userId : `service:${identity.name}`;
+};
+
 /** The person who is signed in. The table lets nobody else come here. */
 export const personOf = (c: Context<ApiEnv>): UserIdentity => {
   const identity = c.get("identity");

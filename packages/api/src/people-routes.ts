@@ -2,7 +2,7 @@ import { type Actor, PERMISSIONS, type People } from "@tributary/auth";
 import { type Context, Hono } from "hono";
 import { z } from "zod";
 import { ApiError } from "./errors.ts";
-import { type ApiEnv, type ApiOptions, personOf } from "./options.ts";
+import { actorIdOf, type ApiEnv, type ApiOptions, personOf } from "./options.ts";
 import { readJson } from "./read-json.ts";
 
 const permissions = z.array(z.enum(PERMISSIONS)).max(PERMISSIONS.length);
@@ -70,8 +70,7 @@ export function peopleRoutes({ people }: ApiOptions): Hono<ApiEnv> {
 const actorOf = (c: Context<ApiEnv>): Actor => {
   const identity = c.get("identity");
   const { organizationId, permissions: held } = identity;
-  const id = identity.kind === "user" ? identity.userId : `service:${identity.name}`;
-  return { organizationId, id, name: identity.name, permissions: held };
+  return { organizationId, id: actorIdOf(c), name: identity.name, permissions: held };
 };
 
 const UUID = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/;

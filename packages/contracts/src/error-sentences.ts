@@ -76,8 +76,8 @@ export const errorSentences: Readonly<Record<ErrorCode, { readonly en: string; r
     pl: "Dostawca nie przyjmuje naszego klienta. Musi to poprawić administrator.",
   },
   oauth_config_incomplete: {
-    en: "A part of the provider's address, such as your company's name there, has to be entered first.",
-    pl: "Najpierw trzeba wpisać część adresu dostawcy, na przykład nazwę firmy w jego usłudze.",
+    en: "Something that the provider needs, such as your company's name there, has to be entered first.",
+    pl: "Najpierw trzeba wpisać to, czego wymaga dostawca, na przykład nazwę firmy w jego usłudze.",
   },
   reauth_required: {
     en: "The account has to be connected again. Your data is safe.",

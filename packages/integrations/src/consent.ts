@@ -3,6 +3,8 @@ import type { Account, Challenge, Connector, FlowState, User } from "@tributary/
 import type { ConsentCallback, ConsentFlow, CredentialScope, Grant, Person } from "@tributary/vault";
 import { and, eq, ne, sql } from "drizzle-orm";
 import { channel } from "node:diagnostics_channel";
+import { addressNames, enteredValues } from "./address-values.ts";
+import { assertOwn, clientRefusal, listClients } from "./clients.ts";
 import { IntegrationError, notFound } from "./errors.ts";
 import { announceLinked, changeState, lockConnection } from "./lifecycle.ts";
 import { createRunLog } from "./run-log.ts";
@@ -12,7 +14,7 @@ import { connection, type ConnectionRow, credential } from "./schema.ts";
 import { settleCredential } from "./settle-credential.ts";
 import { missingScopes } from "./state.ts";
 import { createThrottle } from "./throttle.ts";
-import { createUser } from "./user.ts";
+import { createUser, type UserContext } from "./user.ts";
 
 const steps = channel("tributary:step");
 const DAY_MS = 86_400_000;
@@ -26,31 +28,44 @@ export interface BeginConsent {
   readonly integration: string;
   /** To link an account again; absent to link another. */
   readonly connectionId?: string;
-  /** What the placeholders in the provider's addresses stand for, such as the company's subdomain there. */
-  readonly values?: Readonly<Record<string, string>>;
+  /** What the placeholders in the provider's addresses stand for, such as the company's subdomain there; as entered. */
+  readonly values?: Readonly<Record<string, unknown>>;
+  /** An OAuth client of the organisation's own. Default: the only one that it has, else the deployment's. */
+  readonly clientContextId?: string;
 }
 
-/** Step one of linking: where to send the browser. Nothing is stored but a flow of ten minutes. */
+/**
+ * Step one of linking: where to send the browser. Nothing is stored but a flow of ten minutes.
+ * @throws IntegrationError not_found (no such integration, no such connection or client of theirs) ·
+ * oauth_config_incomplete · url_not_allowed · validation_failed (each with the path) · oauth_client_invalid.
+ */
 export async function beginConsent(runtime: Runtime, request: BeginConsent): Promise<Challenge> {
   const connector = runtime.registry.get(request.integration);
   const known =
     request.connectionId === undefined ? undefined : await ownConnection(runtime, request, request.connectionId);
   if (known !== undefined && known.integration !== connector.id) throw notFound();
+  const { clientContextId: contextId } = request;
+  if (contextId !== undefined) assertOwn(await listClients(runtime, request.organizationId, connector.id), contextId);
+  const values = enteredValues(addressNames(connector.auth, connector.manifest.hosts), request.values);
   const connectionId = known?.id ?? runtime.uuid();
   const scope = credentialScope(request.organizationId, connector.id, request.owner, runtime.uuid());
-  const user = consentUser(runtime, connector, scope, connectionId, async (parameters) => {
-    const { url } = await runtime.vault.beginConsent({
+  const begin: User["begin"] = async (parameters) => {
+    const consent = {
       scope,
       person: request.person,
       spec: connector.auth,
       scopes: connector.scopes.map(({ id }) => id),
       connectionId,
+      values,
       ...(parameters === undefined ? {} : { parameters }),
-      ...(request.values === undefined ? {} : { values: request.values }),
+      ...(contextId === undefined ? {} : { contextId }),
+    };
+    const { url } = await runtime.vault.beginConsent(consent).catch((error: unknown) => {
+      throw clientRefusal(error, connector);
     });
     return { kind: "redirect", url };
-  });
-  return connector.beginOAuth(user);
+  };
+  return connector.beginOAuth(consentUser(runtime, connector, scope, connectionId, { begin }));
 }
 
 export interface ConsentOutcome {
@@ -87,7 +102,10 @@ export async function finishConsent(runtime: Runtime, callback: ConsentCallback)
     refuseWithoutRequired(connector, grant.scopes);
     outcome = await link(runtime, connector, flow, account, grant);
   } catch (error) {
-    if (grant !== undefined) await runtime.vault.forget(flow.scope);
+    if (grant !== undefined) {
+      if (lacksRequired(connector, grant.scopes)) await withdraw(runtime, connector, flow);
+      await runtime.vault.forget(flow.scope);
+    }
     throw error;
   }
   steps.publish("consent.linked");
@@ -99,10 +117,60 @@ export async function finishConsent(runtime: Runtime, callback: ConsentCallback)
   return outcome;
 }
 
-function refuseWithoutRequired(connector: Connector, granted: readonly string[]): void {
+/** The person waits at the browser, so the provider gets no longer. */
+const WITHDRAW_MS = 10_000;
+
+/**
+ * Withdraws a consent that is of no use: what nobody keeps the secrets of could not be withdrawn by us later. Tried once.
+ * Not where its owner has linked an account of the integration: many providers know one consent for a person and an
+ * application, and would end the working link as well.
+ */
+async function withdraw(runtime: Runtime, connector: Connector, flow: ConsentFlow): Promise<void> {
+  const signal = AbortSignal.timeout(WITHDRAW_MS);
+  const late = new Promise<never>((_, reject) => {
+    signal.addEventListener("abort", () => reject(signal.reason as Error), { once: true });
+  });
+  const attempt = async (): Promise<void> => {
+    if (await hasLinked(runtime, flow)) return;
+    await connector.revoke(
+      consentUser(runtime, connector, flow.scope, flow.connectionId, { purpose: "revoke", signal }),
+    );
+  };
+  await Promise.race([attempt(), late]).catch((error: unknown) =>
+    runtime.log.warn(
+      { integration: connector.id, error: errorName(error) },
+      "the provider did not confirm that a refused consent was withdrawn",
+    ),
+  );
+}
+
+const hasLinked = async (runtime: Runtime, { scope }: ConsentFlow): Promise<boolean> => {
+  const { organizationId, owner, integration } = scope;
+  const rows = await withOrganization(runtime.database, organizationId, (tx) =>
+    tx
+      .select({ id: connection.id })
+      .from(connection)
+      .where(
+        and(
+          eq(connection.organizationId, organizationId),
+          eq(connection.ownerKind, owner.kind),
+          eq(connection.ownerId, owner.id),
+          eq(connection.integration, integration),
+          ne(connection.state, "disconnected"),
+        ),
+      )
+      .limit(1),
+  );
+  return rows.length > 0;
+};
+
+function lacksRequired(connector: Connector, granted: readonly string[]): boolean {
   const missing = missingScopes(connector, granted);
-  const required = connector.scopes.filter((scope) => scope.required && missing.includes(scope.id));
-  if (required.length > 0)
+  return connector.scopes.some((scope) => scope.required && missing.includes(scope.id));
+}
+
+function refuseWithoutRequired(connector: Connector, granted: readonly string[]): void {
+  if (lacksRequired(connector, granted))
     throw new IntegrationError(
       "scope_insufficient",
       `${connector.manifest.name} cannot be linked without the permissions it needs.`,
@@ -261,13 +329,13 @@ async function ownConnection(runtime: Runtime, request: BeginConsent, connection
   return row;
 }
 
-/** The user during consent: no account yet, a minute at most. */
+/** The user during consent: no account yet, a minute at most unless something else is said. */
 function consentUser(
   runtime: Runtime,
   connector: Connector,
   scope: CredentialScope,
   connectionId: string,
-  begin?: User["begin"],
+  change: Partial<Pick<UserContext, "begin" | "purpose" | "signal">> = {},
 ): User {
   const now = runtime.now();
   return createUser({
@@ -284,6 +352,6 @@ function consentUser(
     throttle: createThrottle(() => runtime.now().getTime()),
     now: runtime.now,
     log: createRunLog(runtime.now).write,
-    ...(begin === undefined ? {} : { begin }),
+    ...change,
   });
 }

@@ -9,6 +9,9 @@ export type IntegrationErrorCode =
   | "reauth_required"
   | "other_account"
   | "oauth_client_invalid"
+  | "oauth_config_incomplete"
+  | "url_not_allowed"
+  | "limit_reached"
   | "invalid_signature"
   | "malformed_body"
   | "provider_unavailable"
@@ -17,7 +20,7 @@ export type IntegrationErrorCode =
 /** A refusal that the caller can act on. The message is for people and quotes no input. */
 export class IntegrationError extends Error {
   readonly code: IntegrationErrorCode;
-  /** For validation_failed: where, and why. Never the value. */
+  /** Where, and why, when it is something in what was sent. Never the value. */
   readonly issues: readonly { readonly path: string; readonly reason: string }[] | undefined;
   constructor(code: IntegrationErrorCode, message: string, issues?: IntegrationError["issues"]) {
     super(`${code}: ${message}`);

@@ -1,6 +1,8 @@
 export type { ActRequest } from "./act.ts";
 export { chores } from "./chores.ts";
 export { commit, type Commit, COMMIT_SIGNALS_MAX, type Committed, LeaseLost } from "./commit.ts";
+export { addressNames } from "./address-values.ts";
+export { listClients, type PutClient, putClient, removeClient } from "./clients.ts";
 export { type Caller, type Connections, type ConnectionView, createConnections } from "./connections.ts";
 export { type BeginConsent, beginConsent, type ConsentOutcome, finishConsent } from "./consent.ts";
 export {

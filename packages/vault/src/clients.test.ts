@@ -175,6 +175,31 @@ describe("an organisation's own client", () => {
     expect(await begin()).toMatchObject({ clientId: "client-1" });
   });
 
+  it("is not chosen for anybody when there are several: who names none links with the deployment's", async () => {
+    const { contextId } = await put();
+    await put({ clientId: "acme-second" });
+    expect(await begin()).toMatchObject({ clientId: "client-1" });
+    expect(await begin({ contextId })).toMatchObject({ clientId: OWN.clientId });
+    const alone = await harness.another({ clients: [] });
+    await expect(alone.beginConsent(consentRequest())).rejects.toMatchObject({ code: "oauth_config_incomplete" });
+  });
+
+  it("has in the audit who entered it and who removed it", async () => {
+    const { contextId } = await put({ actor: "user-ada" });
+    await vault.removeClient("acme", contextId, "user-grace");
+    const entries = await asOwner(database, (tx) =>
+      run<{ action: string; actor: string }>(
+        tx,
+        "SELECT action, actor FROM vault.audit WHERE credential_id = $1 AND actor <> 'vault' ORDER BY sequence",
+        [`client:${contextId}`],
+      ),
+    );
+    expect(entries).toEqual([
+      { action: "client.put", actor: "user-ada" },
+      { action: "credential.delete", actor: "user-grace" },
+    ]);
+  });
+
   it("signs its own webhooks, and no other's", async () => {
     const { contextId } = await put();
     const body = Buffer.from("{}");

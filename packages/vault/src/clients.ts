@@ -3,6 +3,7 @@ import { and, desc, eq } from "drizzle-orm";
 import { acrossOrganizations } from "@tributary/db";
 import type { OAuth2Spec } from "@tributary/sdk";
 import { type Access, recordAccess } from "./access.ts";
+import { appendAudit } from "./audit.ts";
 import { VaultError } from "./errors.ts";
 import { acceptGrant, deleteCredential, openOnce, readGrant, writeGeneration } from "./grants.ts";
 import type { OAuthClient, Party } from "./oauth.ts";
@@ -27,8 +28,9 @@ export interface ClientChoice {
 }
 
 /**
- * @throws VaultError oauth_client_invalid when there is no such client, or its secret was entered for another host ·
- * audit_unavailable · credential_integrity_error.
+ * @throws VaultError oauth_client_invalid when there is no such client, or its secret was entered for another host (then
+ * with the detail `host_changed`) · oauth_config_incomplete when the organisation has several, none is named, and the
+ * deployment has none · audit_unavailable · credential_integrity_error.
  */
 export async function partyOf(
   parts: VaultParts,
@@ -75,20 +77,30 @@ async function clientOf(
   const own = contextId !== undefined && parts.clients.find((client) => client.contextId === contextId);
   // A context belongs to one integration, whoever asks for it.
   if (own) return own.integration === integration ? own : undefined;
-  const stored = await storedClient(parts, choice);
-  if (stored === undefined)
-    return contextId === undefined ? parts.clients.find((client) => client.integration === integration) : undefined;
+  const [stored, another] = await storedClients(parts, choice);
+  // One of several is not guessed: a link that is made with the wrong one is made at the wrong application.
+  if (stored === undefined || another !== undefined) {
+    const shared = parts.clients.find((client) => client.integration === integration);
+    if (shared === undefined && another !== undefined)
+      throw new VaultError("oauth_config_incomplete", "the organisation has several OAuth clients, and none is named");
+    return contextId === undefined ? shared : undefined;
+  }
   const clientSecret = await openClientSecret(parts, stored, tokenHostOf(spec), access);
   if (clientSecret === undefined)
-    throw new VaultError("oauth_client_invalid", "the client's secret was entered for another host: enter it again");
+    throw new VaultError(
+      "oauth_client_invalid",
+      "the client's secret was entered for another host: enter it again",
+      "host_changed",
+    );
   return { contextId: stored.contextId, integration, clientId: stored.clientId, clientSecret };
 }
 
 type Row = typeof oauthClient.$inferSelect;
 
-async function storedClient(parts: VaultParts, choice: ClientChoice): Promise<Row | undefined> {
+/** Two at most: one, or more than one. */
+async function storedClients(parts: VaultParts, choice: ClientChoice): Promise<readonly Row[]> {
   const { organizationId, integration, contextId } = choice;
-  const [row] = await inOrganization(parts, choice, (tx) =>
+  return inOrganization(parts, choice, (tx) =>
     tx
       .select()
       .from(oauthClient)
@@ -99,10 +111,8 @@ async function storedClient(parts: VaultParts, choice: ClientChoice): Promise<Ro
           ...(contextId === undefined ? [] : [eq(oauthClient.contextId, contextId)]),
         ),
       )
-      .orderBy(desc(oauthClient.createdAt), oauthClient.contextId)
-      .limit(1),
+      .limit(2),
   );
-  return row;
 }
 
 async function openClientSecret(
@@ -129,7 +139,7 @@ export async function putClient(parts: VaultParts, request: ClientRequest): Prom
   const tokenHost = tokenHostOf(fillSpec(request.spec, request.values ?? {}));
   const contextId = request.contextId ?? `${integration}.${randomBytes(16).toString("base64url")}`;
   const scope = clientScope(organizationId, integration, contextId);
-  const known = await storedClient(parts, { organizationId, integration, contextId });
+  const [known] = await storedClients(parts, { organizationId, integration, contextId });
   if ((known === undefined) !== (request.contextId === undefined))
     throw new VaultError("credential_missing", "the organisation has no such OAuth client");
   const row = { contextId, organizationId, credentialId: scope.credentialId, integration, clientId, tokenHost };
@@ -143,12 +153,18 @@ export async function putClient(parts: VaultParts, request: ClientRequest): Prom
       .insert(oauthClient)
       .values({ ...row, createdAt: parts.now() })
       .onConflictDoUpdate({ target: oauthClient.contextId, set: { clientId, tokenHost } });
+    const { credentialId, owner } = scope;
+    const actor = request.actor ?? "vault";
+    const detail = tokenHost.slice(0, AUDIT_DETAIL_MAX);
+    await appendAudit(tx, { organizationId, action: "client.put", actor, integration, owner, credentialId, detail });
     return true;
   });
   if (written === undefined) throw new VaultError("credential_missing", "the client was changed meanwhile: try again");
   await acceptGrant(parts, scope);
   return summary(parts, row);
 }
+
+const AUDIT_DETAIL_MAX = 500;
 
 /** The organisation's own, newest first. */
 export async function listClients(parts: VaultParts, organizationId: string): Promise<readonly ClientSummary[]> {
@@ -164,9 +180,14 @@ export async function listClients(parts: VaultParts, organizationId: string): Pr
 }
 
 /** @returns false when the organisation has no such client. What was linked with it cannot be renewed any more. */
-export async function removeClient(parts: VaultParts, organizationId: string, contextId: string): Promise<boolean> {
+export async function removeClient(
+  parts: VaultParts,
+  organizationId: string,
+  contextId: string,
+  actor?: string,
+): Promise<boolean> {
   const [integration = ""] = contextId.split(".");
-  return (await deleteCredential(parts, clientScope(organizationId, integration, contextId))) > 0;
+  return (await deleteCredential(parts, clientScope(organizationId, integration, contextId), actor)) > 0;
 }
 
 const KEY_MS = 60_000;

@@ -234,8 +234,8 @@ export async function acceptGrant(parts: VaultParts, scope: CredentialScope): Pr
 }
 
 /** @returns how many secrets went. */
-export async function deleteCredential(parts: VaultParts, scope: CredentialScope): Promise<number> {
-  return inOrganization(parts, scope, (tx) => deleteSecrets(tx, scope, "vault"));
+export async function deleteCredential(parts: VaultParts, scope: CredentialScope, actor = "vault"): Promise<number> {
+  return inOrganization(parts, scope, (tx) => deleteSecrets(tx, scope, actor));
 }
 
 async function moveGeneration(

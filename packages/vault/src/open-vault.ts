@@ -141,7 +141,7 @@ function vaultOf(parts: VaultParts): Vault {
       return putClient(parts, client);
     },
     listClients: (organizationId) => listClients(parts, organizationId),
-    removeClient: (organizationId, contextId) => removeClient(parts, organizationId, contextId),
+    removeClient: (organizationId, contextId, actor) => removeClient(parts, organizationId, contextId, actor),
     verifyKey: Buffer.from(parts.ring.verifyKey).toString("base64url"),
     openForm: async (request) => {
       assertOutsideTransaction("the vault");

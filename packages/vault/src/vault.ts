@@ -87,8 +87,12 @@ export interface Vault {
   /** The clients that an organisation brought, newest first. */
   listClients(organizationId: string): Promise<readonly ClientSummary[]>;
 
-  /** Forgets one. What was linked with it cannot be renewed any more. @returns false when there is none. */
-  removeClient(organizationId: string, contextId: string): Promise<boolean>;
+  /**
+   * Forgets one. What was linked with it cannot be renewed any more.
+   * @param actor for the audit; default "vault".
+   * @returns false when there is none.
+   */
+  removeClient(organizationId: string, contextId: string, actor?: string): Promise<boolean>;
 
   /** Tells this vault's public keys from anybody else's, base64url. Opens nothing: for `createSealer`. */
   readonly verifyKey: string;
@@ -164,7 +168,7 @@ export interface ConsentRequest {
   /** The connection that is being made, or made again. */
   readonly connectionId: string;
   readonly parameters?: Readonly<Record<string, string>>;
-  /** Which OAuth client. Default: the organisation's newest, else the deployment's first. */
+  /** Which OAuth client. Default: the organisation's own when it has exactly one, else the deployment's first. */
   readonly contextId?: string;
   /** What the placeholders in the spec's addresses stand for; each a DNS label. */
   readonly values?: Readonly<Record<string, string>>;
@@ -181,6 +185,8 @@ export interface ClientRequest {
   readonly values?: Readonly<Record<string, string>>;
   /** Absent: a new one. */
   readonly contextId?: string;
+  /** Who enters it, for the audit: a user's id, or the name of a service. Default: "vault". */
+  readonly actor?: string;
 }
 
 /** Whose secret a signature was made with: it may speak for this integration, and for nobody but this organisation. */

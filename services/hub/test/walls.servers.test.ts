@@ -15,7 +15,7 @@ import { freePorts } from "./demo-process.ts";
 const dataDir = mkdtempSync(join(tmpdir(), "tributary-walls-"));
 let hub: Hub;
 /** Ids of the organisation `sample`. */
-let theirs: { connection: string; receipt: string; member: string; invitation: string; token: string };
+let theirs: { connection: string; receipt: string; member: string; invitation: string; token: string; client: string };
 /** A session in another organisation, of a person who may do everything there. */
 let ours: string;
 
@@ -46,12 +46,18 @@ beforeAll(async () => {
     json: { email: "grace@example.com", permissions: [] },
   });
   const made = (await invited.json()) as { id: string; link: string };
+  const entered = await send("POST", "/api/integrations/todoist/clients", {
+    cookie: sample,
+    json: { clientId: "own", clientSecret: "canary-own-secret" },
+  });
+  const { contextId: client } = (await entered.json()) as { contextId: string };
   theirs = {
     connection: connection.id,
     receipt,
     member: person?.id ?? "",
     invitation: made.id,
     token: made.link.slice(-43),
+    client,
   };
   await rows("INSERT INTO auth.organization VALUES ('globex', 'Globex', now())");
   const ada = randomUUID();
@@ -112,11 +118,14 @@ const foreignIdOf = (route: string): string => {
   if (route.includes("/receipts/")) return theirs.receipt;
   if (route.includes("/members/")) return theirs.member;
   if (route.includes("/invitations/")) return theirs.invitation;
+  if (route.includes("/clients/")) return theirs.client;
   throw new Error(`no foreign id for ${route}: name one here`);
 };
 /** What stands in the path is a name that everybody may know, or a secret that is its own proof. */
 const NO_IDS = [
   "POST /api/integrations/:integration/oauth/start",
+  "GET /api/integrations/:integration/clients",
+  "POST /api/integrations/:integration/clients",
   "GET /api/integrations/oauth/callback/:contextId",
   "GET /api/received-invitations/:token",
   "POST /api/received-invitations/:token/accept",
@@ -125,17 +134,14 @@ const withId = Object.keys(ACCESS).filter(
   (route) => route.includes(":") && ACCESS[route] !== "public" && !NO_IDS.includes(route),
 );
 
+/** The integration is no id: everybody knows its name. */
+const at = (path: string, id: string): string => path.replace(":integration", "todoist").replace(/:\w+/, id);
+
 describe("an id of another organisation, one of nobody and what is no id", () => {
   it.each(withId)("are one and the same to %s", async (route) => {
     const [method = "", path = ""] = route.split(" ");
     const ask = async (id: string) =>
-      seen(
-        await send(
-          method,
-          path.replace(/:\w+/, encodeURIComponent(id)),
-          method === "GET" ? {} : { json: BODIES[route] ?? {} },
-        ),
-      );
+      seen(await send(method, at(path, encodeURIComponent(id)), method === "GET" ? {} : { json: BODIES[route] ?? {} }));
     const unknown = await ask(randomUUID());
     expect(unknown).toMatchObject({ status: 404, body: expect.stringContaining('"error":"not_found"') });
     for (const id of [foreignIdOf(route), "x", "0", "../me", "%00", "1; SELECT 1"])
@@ -148,7 +154,7 @@ describe("an id of another organisation, one of nobody and what is no id", () =>
       const [method = "", path = ""] = route.split(" ");
       const ask = async (id: string) =>
         seen(
-          await send(method, path.replace(/:\w+/, id), {
+          await send(method, at(path, id), {
             cookie: "",
             headers,
             ...(method === "GET" ? {} : { json: BODIES[route] ?? {} }),
@@ -162,6 +168,20 @@ describe("an id of another organisation, one of nobody and what is no id", () =>
     const ask = async (connectionId: string) =>
       seen(await send("POST", "/api/integrations/todoist/oauth/start", { json: { connectionId } }));
     expect(await ask(theirs.connection)).toEqual(await ask(randomUUID()));
+  });
+
+  it("are one and the same when they name an OAuth client in a body", async () => {
+    const particulars = { clientId: "x", clientSecret: "x" };
+    const put = async (contextId: string) =>
+      seen(await send("POST", "/api/integrations/todoist/clients", { json: { ...particulars, contextId } }));
+    const start = async (clientContextId: string) =>
+      seen(await send("POST", "/api/integrations/todoist/oauth/start", { json: { clientContextId } }));
+    for (const ask of [put, start]) {
+      const unknown = await ask(randomUUID());
+      expect(unknown).toMatchObject({ status: 404, body: expect.stringContaining('"error":"not_found"') });
+      // The deployment's own context as well: nobody takes its place.
+      for (const id of [theirs.client, "todoist", "", "x"]) expect(await ask(id)).toEqual(unknown);
+    }
   });
 
   it("are one and the same to somebody who wants to switch there", async () => {
@@ -193,6 +213,7 @@ describe("an id of another organisation, one of nobody and what is no id", () =>
     expect(connection?.state).not.toBe("disconnected");
     expect(await rows(`SELECT id FROM auth.invitation WHERE id = '${theirs.invitation}'`)).toHaveLength(1);
     expect(await rows("SELECT user_id FROM auth.membership WHERE organization_id = 'sample'")).toHaveLength(1);
+    expect(await rows("SELECT client_id FROM vault.oauth_client")).toEqual([{ client_id: "own" }]);
   });
 });
 
