@@ -96,7 +96,7 @@ function strange(n: number): Uint8Array<ArrayBuffer> {
 }
 
 it("an unknown address of a known integration gets the answer of a forged delivery", async () => {
-  const answers = [];
+  const answers: { status: number; body: object }[] = [];
   for (const context of ["todoist", "todoist.AAAAAAAAAAAAAAAAAAAAAA", "x", "%00"]) {
     const headers = { "x-todoist-hmac-sha256": "AAAA", "x-todoist-delivery-id": "d1" };
     const response = await house.send({ path: `/webhooks/todoist/${context}`, method: "POST", body: "{}", headers });
