@@ -125,6 +125,15 @@ export const errorSentences: Readonly<Record<ErrorCode, { readonly en: string; r
     en: "The access could not be recorded, so nothing was opened. Try again shortly.",
     pl: "Nie udało się zapisać dostępu, więc niczego nie otwarto. Spróbuj za chwilę.",
   },
+  secret_required: { en: "Enter the key.", pl: "Podaj klucz." },
+  submission_refused: {
+    en: "What was sent does not belong to a form that is open. Open the form again.",
+    pl: "To, co przysłano, nie należy do otwartego formularza. Otwórz formularz ponownie.",
+  },
+  erasure_ledger_invalid: {
+    en: "The record of what was erased cannot be read.",
+    pl: "Nie można odczytać zapisu tego, co usunięto.",
+  },
   key_missing: { en: "A key of the vault is missing.", pl: "Brakuje klucza skarbca." },
   key_invalid: { en: "A key of the vault is not the right one.", pl: "Klucz skarbca nie jest właściwy." },
   public_key_untrusted: {

@@ -88,6 +88,9 @@ export const errors = {
   // The vault
   credential_integrity_error: meaning(500, "data_loss", "attack"),
   audit_unavailable: meaning(503, "unavailable", "again"),
+  secret_required: meaning(422, "invalid_argument", "caller"),
+  submission_refused: meaning(403, "permission_denied", "attack"),
+  erasure_ledger_invalid: meaning(500, "failed_precondition", "admin"),
   key_missing: meaning(500, "failed_precondition", "admin"),
   key_invalid: meaning(500, "failed_precondition", "admin"),
   public_key_untrusted: meaning(500, "data_loss", "attack"),
