@@ -142,12 +142,7 @@ async function compose(
     log,
   };
 
-  // Before anything is served: a restored copy of the database brings back who was erased.
-  const servers = config.natsUrl;
-  await replayErasures(runtime, {
-    people: (target, until) => erasePeople(database, target, until),
-    ...(servers === undefined ? {} : { messages: { servers, erase: eraseMessages } }),
-  });
+  await eraseAgain(config, runtime);
   await moveAllPlaintext(runtime);
 
   const backlog = await startPublishing(config, { database, handOff, log }, onStart, opened);
@@ -165,6 +160,14 @@ async function compose(
   log.info({ origin: config.publicOrigin, roles: [...config.roles].join(",") }, "the hub is ready");
   const adminLink = auth === undefined ? undefined : await firstAdminLink(config, database);
   return { origin: config.publicOrigin, database, localKey, sandbox, adminLink, stop };
+}
+
+/** Before anything is served: a restored copy of the database brings back who was erased. */
+async function eraseAgain({ natsUrl: servers }: Config, runtime: Runtime): Promise<void> {
+  await replayErasures(runtime, {
+    people: (target, until) => erasePeople(runtime.database, target, until),
+    ...(servers === undefined ? {} : { messages: { servers, erase: eraseMessages } }),
+  });
 }
 
 /** What says outside the database how far the audit has come. @returns a function that writes it down anew. */
