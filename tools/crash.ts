@@ -22,7 +22,8 @@ const usage = "npm run crash [-- --rounds n] [--seed n] [--json] [--planted [idâ
 const stop = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => stop.abort(new Error("interrupted")));
 
-process.exitCode = await main();
+// What was interrupted waits for answers that will not come: nobody waits for it.
+process.exit(await main());
 
 async function main(): Promise<number> {
   const options = read();

@@ -12,6 +12,8 @@ export interface Crew {
   adopt(role: Role, worker: WorkerProcess): void;
   /** Events published and handled so far, by processes that are gone as well. */
   progress(): number;
+  /** Waits until so many more were published. @returns false when that took too long. */
+  published(more: number, ms: number): Promise<boolean>;
   /** Waits until so many more were published and handled. @returns false when that took too long. */
   moved(more: number, ms: number): Promise<boolean>;
   ready(ms?: number): Promise<boolean>;
@@ -29,12 +31,14 @@ export async function startCrew(
 ): Promise<Crew> {
   const crew = new Map<Role, WorkerProcess>();
   let gone = 0;
+  let gonePublished = 0;
   let over = false;
   const start = (role: Role, arm?: Arm): WorkerProcess => {
     const worker = world.start(role, [role], arm);
     crew.set(role, worker);
     void worker.ended.then(async ({ unexpected }) => {
       gone += worker.status.published + worker.status.handled;
+      gonePublished += worker.status.published;
       // A supervisor starts what failed again; that it failed is known.
       if (unexpected && !over && crew.get(role) === worker) await replace(role);
     });
@@ -66,6 +70,11 @@ export async function startCrew(
     replace,
     adopt: (role, worker) => void crew.set(role, worker),
     progress,
+    published: (more, ms) => {
+      const sum = (): number => world.workers().reduce((all, { status }) => all + status.published, gonePublished);
+      const enough = sum() + more;
+      return until(() => sum() >= enough, ms);
+    },
     moved: (more, ms) => {
       const enough = progress() + more;
       return until(() => progress() >= enough, ms);

@@ -18,10 +18,11 @@ import type { PlantTrial } from "./plants.ts";
 import type { Moment } from "./points.ts";
 
 /** The change of the account "poisoned" that is too large for the broker. */
-const POISON = 40;
+const POISON = 20;
 
 const LOAD = 60;
-const QUIET_MS = 8_000;
+/** A broken connection is noticed, looked after and trusted again within a few seconds, on a busy machine too. */
+const QUIET_MS = 12_000;
 
 const trial = (faults: Trial["faults"], world: Trial["world"] = {}, load = LOAD): Trial => ({
   world,

@@ -137,11 +137,11 @@ const RELAY_PLANTS: readonly Plant[] = [
   },
   {
     id: "never-reset",
-    means: "keeps what it has given out in mind when positions went back",
+    means: "keeps in mind what it has given out, although the window was void",
     file: RELAY,
     find: "        source.reset();\n",
     replace: "",
-    trial: "roll-back",
+    trial: "poison",
   },
 ];
 

@@ -127,11 +127,12 @@ export async function inHouse<T>(signal: AbortSignal | undefined, work: (house: 
     return await Promise.race([work(house), aborted.promise]);
   } finally {
     signal?.removeEventListener("abort", abort);
+    const closers = [...house.opened];
     await house.close();
-    // What was under way when everything was closed may have started something more.
+    // What was under way when everything was closed may have started a server again.
     if (signal?.aborted === true) {
-      await sleep(200);
-      await house.close();
+      await sleep(500);
+      for (const close of closers.toReversed()) await close().catch(() => {});
     }
   }
 }

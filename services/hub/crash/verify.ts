@@ -27,11 +27,15 @@ export const isClean = (verdict: Verdict): boolean => isRight(verdict) && verdic
  * @returns false when nothing moved for so long.
  */
 export async function drain(world: World, quietMs: number, limitMs = 120_000): Promise<boolean> {
-  const effects = await settled(() => missingEffects(world), quietMs, limitMs);
-  return (await settled(() => missingInStream(world), quietMs, limitMs)) && effects;
+  const effects = await settled(world, () => missingEffects(world), quietMs, limitMs);
+  return (await settled(world, () => missingInStream(world), quietMs, limitMs)) && effects;
 }
 
-async function settled(count: () => Promise<number>, quietMs: number, limitMs: number): Promise<boolean> {
+/** A transaction that a process sent before it died may commit after it: so a dead one's lease is let pass again. */
+const AGE_AFTER_MS = 4_000;
+
+async function settled(world: World, count: () => Promise<number>, quietMs: number, limitMs: number): Promise<boolean> {
+  let agedAt = 0;
   const started = performance.now();
   let last = -1;
   let movedAt = started;
@@ -41,6 +45,10 @@ async function settled(count: () => Promise<number>, quietMs: number, limitMs: n
     if (missing === 0) return true;
     if (missing !== last) movedAt = now;
     last = missing;
+    if (now - Math.max(movedAt, agedAt) > AGE_AFTER_MS) {
+      agedAt = now;
+      await world.ageLeases();
+    }
     if (now - movedAt > quietMs || now - started > limitMs) return false;
     await sleep(100);
   }

@@ -95,7 +95,11 @@ export async function openWorld(options: WorldOptions): Promise<World> {
   opened.push(() => owner.close());
   const stream = openStreamSurgeon(nats.url);
   const workers = new Set<WorkerProcess>();
-  opened.push(() => Promise.all([...workers].map((worker) => worker.kill())));
+  let over = false;
+  opened.push(() => {
+    over = true;
+    return Promise.all([...workers].map((worker) => worker.kill()));
+  });
   const problems: string[] = [];
   const failures: string[] = [];
   const reached: World["reached"] = new Map();
@@ -114,6 +118,8 @@ export async function openWorld(options: WorldOptions): Promise<World> {
   await stream.shortWindow(windowMs);
 
   function start(name: string, roles: readonly Role[], arm?: Arm): WorkerProcess {
+    // What was interrupted would replace whom it killed.
+    if (over) throw new Error("the world is over");
     const settings = { roles, databaseUrl, natsUrl: nats.url, providerUrl: provider.url, silent };
     const more = { ...(poison === undefined ? {} : { poison }), ...(arm === undefined ? {} : { arm }) };
     const worker = startWorkerProcess({ name, settings: { ...settings, ...more }, plant, compiled });
