@@ -145,14 +145,20 @@ function createAckTracker(nc: NatsConnection) {
     },
   });
 
-  // Answers do not outlive the connection: whoever waits for them goes and asks the stream what it holds.
+  // Answers do not outlive the connection, and what is published while there is none is dropped by the client: whoever
+  // waits for them goes and asks the stream what it holds.
+  let away = false;
   void (async () => {
-    for await (const { type } of nc.status())
-      if (type === "disconnect") for (const { done } of windows.values()) done();
+    for await (const { type } of nc.status()) {
+      if (type !== "disconnect" && type !== "reconnect") continue;
+      away = type === "disconnect";
+      if (away) for (const { done } of windows.values()) done();
+    }
   })();
 
   async function publish(events: readonly LedgerEvent[], lastSequence: number): Promise<readonly Outcome[]> {
     if (events.length === 0) return [];
+    if (away) return events.map(() => ({ kind: "unavailable", reason: "no_connection" }));
     const id = String(count++);
     const { promise, resolve } = Promise.withResolvers<void>();
     const outcomes: (Outcome | undefined)[] = Array.from({ length: events.length });
