@@ -1,7 +1,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { hash } from "node:crypto";
-import { eventHeaders, eventId, eventSubject, Priority, TaskCompletedSchema } from "../src/index.ts";
+import { encode, eventHeaders, eventId, eventSubject, Priority, TaskCompletedSchema } from "../src/index.ts";
 
 /**
  * Stamping one event: its id, subject, headers and bytes. The ceiling hashes and copies as many bytes and does nothing
@@ -52,7 +52,7 @@ function stamp(index: number): number {
     backfill: false,
     traceparent: "",
   });
-  return toBinary(TaskCompletedSchema, message).byteLength + subject.length + headers.length;
+  return encode(TaskCompletedSchema, message).byteLength + subject.length + headers.length;
 }
 
 function bare(index: number): number {

@@ -1,5 +1,4 @@
-import { toBinary } from "@bufbuild/protobuf";
-import { eventId, eventSubject, eventTokens } from "@tributary/contracts";
+import { encode, eventId, eventSubject, eventTokens } from "@tributary/contracts";
 import { type Queryable, run as runSql, withOrganization } from "@tributary/db";
 import type { EventBatch, PendingEvent } from "@tributary/pipeline";
 import type { Json, Signal } from "@tributary/sdk";
@@ -74,7 +73,7 @@ interface Stamped {
 
 function stamp(connectionId: string, signal: Signal): Stamped {
   const objectKey = `${eventTokens(signal.schema).object}/${signal.id}`;
-  const payload = toBinary(signal.schema, signal.message);
+  const payload = encode(signal.schema, signal.message);
   const state = signal.revision === undefined ? hash("sha256", payload, "hex") : `=${signal.revision}`;
   return {
     signal,

@@ -1,9 +1,10 @@
-import { create, type DescMessage, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { create, type DescMessage, type MessageInitShape } from "@bufbuild/protobuf";
 import {
   ConnectionDisconnectedSchema,
   ConnectionLinkedSchema,
   ConnectionState,
   ConnectionStateChangedSchema,
+  encode,
   eventId,
   eventSubject,
 } from "@tributary/contracts";
@@ -127,7 +128,7 @@ async function appendLifecycleEvent<T extends DescMessage>(
         subject: eventSubject(schema, row.organizationId, row.integration),
         objectKey,
         timeMs: runtime.now().getTime(),
-        payload: toBinary(schema, create(schema, data)),
+        payload: encode(schema, create(schema, data)),
       },
     ],
   };
