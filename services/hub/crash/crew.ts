@@ -17,8 +17,8 @@ export interface Crew {
   /** Waits until so many more were published and handled. @returns false when that took too long. */
   moved(more: number, ms: number): Promise<boolean>;
   ready(ms?: number): Promise<boolean>;
-  /** Ends everybody as an operator would. @returns false when somebody did not end. */
-  dismiss(): Promise<boolean>;
+  /** Ends everybody as an operator would. @returns who did not end. */
+  dismiss(): Promise<readonly string[]>;
 }
 
 const LOOK_MS = 25;
@@ -83,8 +83,9 @@ export async function startCrew(
     dismiss: async () => {
       over = true;
       clearInterval(watch);
-      const ended = await Promise.all(world.workers().map((worker) => worker.stop()));
-      return ended.every(Boolean);
+      const workers = world.workers();
+      const ended = await Promise.all(workers.map((worker) => worker.stop()));
+      return workers.filter((_, index) => ended[index] !== true).map(({ name }) => name);
     },
   };
 }

@@ -39,6 +39,23 @@ export async function killBroker(stage: Stage, times: number): Promise<void> {
   await underLoad(stage);
 }
 
+/** SIGKILL of nats-server when half of a window is on the wire, so that nobody will answer for it. */
+export async function killBrokerInWindow(stage: Stage, times: number): Promise<void> {
+  const { crew, world } = stage;
+  for (let each = 0; each < times; each++) {
+    await underLoad(stage);
+    const relay = crew.of("relay");
+    relay.arm({ point: "relay.publish", moment: "half", turn: 1, act: "stop" });
+    if (!(await relay.untilFrozen(REACH_MS_MAX))) return void world.failures.push("relay.publish/half was not reached");
+    await world.nats.kill();
+    count(stage, "nats-server killed in a window");
+    relay.thaw();
+    await sleep(stage.random() * 300);
+    await world.nats.restart();
+  }
+  await underLoad(stage);
+}
+
 /** SIGQUIT of PostgreSQL, which drops every connection and every transaction where it stands. */
 export async function crashDatabase(stage: Stage, times: number): Promise<void> {
   const { postgres } = stage.world;

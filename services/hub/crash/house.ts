@@ -70,7 +70,7 @@ export async function runTrial(
     await trial.faults({ world, crew, random, faults, say });
     endLoad();
     const drained = await drain(world, trial.quietMs);
-    if (!(await crew.dismiss())) world.failures.push("a process did not end when it was told to");
+    for (const name of await crew.dismiss()) world.failures.push(`${name} did not end within 15 s of SIGTERM`);
     const verdict = await verify(world, drained);
     return { ...verdict, faults, reached: world.reached, seconds: (performance.now() - started) / 1_000 };
   } finally {

@@ -6,6 +6,7 @@ import {
   freezeRelay,
   killAtPoints,
   killBroker,
+  killBrokerInWindow,
   type PointMoment,
   REACH_MS_MAX,
   RECOVERY_MS_MAX,
@@ -77,13 +78,16 @@ export const PLANT_TRIALS: Readonly<Record<PlantTrial, Trial>> = {
   "two relays": trial(twoRelays),
   "late record": trial(lateRecord, {}, 0),
   "hub beside another": trial(hubBesideAnother),
-  "broker dies": trial((stage) => killBroker(stage, 6)),
+  "broker dies": trial(async (stage) => {
+    await killBroker(stage, 3);
+    await killBrokerInWindow(stage, 3);
+  }),
   "roll-back": trial((stage) => rollBackStore(stage, 1, WINDOW_MS)),
   "commit dies": trial((stage) =>
     killAtPoints(
       stage,
       "commit",
-      points("commit.state/before", "commit.append/before", "commit.append/after", "commit.commit/after"),
+      points("commit.state/before", "commit.append/before", "commit.append/after", "commit.commit/before"),
     ),
   ),
   "commit frozen": trial(freezeCommit),

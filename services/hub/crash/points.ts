@@ -229,12 +229,25 @@ function watchedClient(client: Client, tripwire: Tripwire, seen: Set<string>): C
       // A query of this driver begins when it is awaited, and answers `values()` with itself.
       const then = query.then.bind(query);
       let answered = false;
-      query.then = ((done?: (rows: unknown) => unknown, failed?: (error: unknown) => unknown) =>
+      const told = (done?: (rows: unknown) => unknown, failed?: (error: unknown) => unknown) =>
         then((rows) => {
           if (!answered) for (const { name } of points) tripwire.at(name, "after");
           answered = true;
           return done === undefined ? rows : done(rows);
-        }, failed)) as typeof query.then;
+        }, failed);
+      const watched: typeof query = new Proxy(query, {
+        // A method of the driver wants the query itself, and may answer with it.
+        get: (target, name) => {
+          if (name === "then") return told;
+          const value: unknown = Reflect.get(target, name, target);
+          if (typeof value !== "function") return value;
+          return (...args: unknown[]): unknown => {
+            const answer: unknown = Reflect.apply(value, target, args);
+            return answer === target ? watched : answer;
+          };
+        },
+      });
+      return watched;
     }
     return query;
   };

@@ -7,6 +7,7 @@ import {
   freezeRelay,
   killAtPoints,
   killBroker,
+  killBrokerInWindow,
   momentsOf,
   outliveWindow,
   rollBackStore,
@@ -19,6 +20,8 @@ import { isClean } from "./verify.ts";
 /** How often each fault happens. */
 export interface Amounts {
   readonly brokerKills: number;
+  /** Besides, with a window on the wire. */
+  readonly inWindow: number;
   readonly rollBacks: number;
   readonly deletions: number;
   readonly databaseCrashes: number;
@@ -32,6 +35,7 @@ export const ROUNDS = 200;
 
 export const amountsOf = (rounds: number): Amounts => ({
   brokerKills: rounds,
+  inWindow: Math.ceil(rounds / 20),
   rollBacks: Math.ceil(rounds / 20),
   deletions: Math.ceil(rounds / 40),
   databaseCrashes: Math.ceil(rounds / 4),
@@ -83,6 +87,7 @@ export function trialsOf(amounts: Amounts): Readonly<Record<string, Trial>> {
     }),
     "nats-server killed": trial(async (stage) => {
       await killBroker(stage, amounts.brokerKills);
+      await killBrokerInWindow(stage, amounts.inWindow);
       await brokerAway(stage, amounts.awayMs);
     }),
     "its store rolled back, its stream deleted": trial(async (stage) => {

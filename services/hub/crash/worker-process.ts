@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import type { Arm, Moment } from "./points.ts";
@@ -95,7 +96,8 @@ export function startWorkerProcess({ name, settings, plant, compiled }: WorkerPr
     ended,
     arm: (arm) => void child.send(arm),
     untilFrozen: async (ms) => {
-      for (let waited = 0; waited < ms && !frozen && isAlive(child); waited += 20) await sleep(20);
+      const stands = (): boolean => frozen && hasStopped(child);
+      for (let waited = 0; waited < ms && !stands() && isAlive(child); waited += 20) await sleep(20);
       return frozen;
     },
     thaw: () => {
@@ -112,6 +114,15 @@ export function startWorkerProcess({ name, settings, plant, compiled }: WorkerPr
       return !forced;
     },
   };
+}
+
+/** It says so just before it stops: a SIGCONT that came between would be lost. Where there is no /proc it is believed. */
+function hasStopped({ pid }: ChildProcess): boolean {
+  try {
+    return / [Tt] /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return true;
+  }
 }
 
 const isAlive = ({ exitCode, signalCode }: ChildProcess): boolean => exitCode === null && signalCode === null;

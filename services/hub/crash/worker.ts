@@ -122,7 +122,7 @@ async function runtime(database: Runtime["database"], handOff: HandOff): Promise
       {},
       { get: (_, method) => (method === "open" ? () => session : () => Promise.resolve([])) },
     ) as never,
-    registry: createRegistry([changeConnector(settings.providerUrl, settings.poison) as never]),
+    registry: createRegistry([changeConnector(settings.providerUrl, settings.poison)]),
     append: async (tx, batch) => {
       tripwire.at("commit.append", "before");
       const first = await append(tx, batch);
