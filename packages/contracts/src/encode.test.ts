@@ -38,7 +38,7 @@ const text = fc.oneof(
   // Half of a pair of surrogates is no character.
   fc.array(fc.integer({ min: 0, max: 0xffff }), { maxLength: 20 }).map((units) => String.fromCharCode(...units)),
   fc
-    .tuple(fc.constantFrom("a", "ż", "猫", "🐈"), fc.constantFrom(15, 16, 17, 42, 43, 127, 128, 5_461, 16_383))
+    .tuple(fc.constantFrom("a", "é", "ż", "猫", "🐈"), fc.constantFrom(15, 16, 17, 42, 43, 127, 128, 5_461, 16_383))
     .map(([unit, times]) => unit.repeat(times)),
 );
 const float32 = fc.oneof(fc.float(), fc.constantFrom(0, -0, NaN, Infinity, 3.4028234663852886e38, 1e-46));
@@ -186,4 +186,38 @@ describe("encode", () => {
     for (const [index, message] of messages.entries())
       expect(Buffer.compare(kept[index] ?? Buffer.alloc(0), toBinary(TaskSchema, message))).toBe(0);
   });
+
+  const atTheEnd: readonly Readonly<Record<string, unknown>>[] = [
+    { implicitDouble: 1.5 },
+    { implicitFixed64: 7n },
+    { implicitFloat: 1.5 },
+    { implicitInt64: -1n },
+    { implicitBytes: new Uint8Array(20) },
+    { implicitInner: { note: "猫".repeat(43) } },
+    { implicitInner: { note: "猫".repeat(6_000) } },
+    { listBool: Array.from({ length: 130 }, () => true) },
+    { listDouble: [1, 2] },
+    { listInner: Array.from({ length: 9 }, () => ({})) },
+    { unpackedBool: Array.from({ length: 20 }, () => true) },
+    { unpackedSfixed32: [1, 2, 3] },
+    { choice: { case: "choiceString", value: "x".repeat(16) } },
+  ];
+
+  it.each(atTheEnd.map((fields) => [Object.keys(fields)[0], fields] as const))(
+    "leaves a message to protobuf-es when %s lacks a byte of room",
+    (_, fields) => {
+      const filler = create(EVERYTHING, { optionalBytes: new Uint8Array(16_000) });
+      const prepared = new Set<boolean>();
+      const most = 65_540 - toBinary(EVERYTHING, create(EVERYTHING, fields)).length;
+      for (let length = most - 45; length <= most; length++) {
+        // The next message begins on a new page.
+        for (let turn = 0; turn < 9 && encode(EVERYTHING, filler).byteOffset < 48_000; turn++);
+        const message = create(EVERYTHING, { optionalBytes: new Uint8Array(length), ...fields });
+        const bytes = encode(EVERYTHING, message);
+        prepared.add(isPrepared(bytes));
+        expect(Buffer.compare(bytes, toBinary(EVERYTHING, message))).toBe(0);
+      }
+      expect(prepared.size).toBe(2);
+    },
+  );
 });
