@@ -26,7 +26,7 @@ export const isClean = (verdict: Verdict): boolean => isRight(verdict) && verdic
  * Waits until every change that can have an effect has one, and the stream holds every event.
  * @returns false when nothing moved for so long.
  */
-export async function drain(world: World, quietMs: number, limitMs = 120_000): Promise<boolean> {
+export async function drain(world: World, quietMs: number, limitMs = 600_000): Promise<boolean> {
   const effects = await settled(world, () => missingEffects(world), quietMs, limitMs);
   return (await settled(world, () => missingInStream(world), quietMs, limitMs)) && effects;
 }
