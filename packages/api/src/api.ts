@@ -7,6 +7,7 @@ import { consentRoutes } from "./consent-routes.ts";
 import { ApiError, answerError } from "./errors.ts";
 import { eventStreamRoutes } from "./event-stream-routes.ts";
 import { guarded } from "./guard.ts";
+import { noticeRoutes } from "./notice-routes.ts";
 import { type ApiEnv, type ApiOptions } from "./options.ts";
 import { peopleRoutes } from "./people-routes.ts";
 import { sandboxRoutes } from "./sandbox-routes.ts";
@@ -72,6 +73,7 @@ export function createApi(options: ApiOptions): Hono<ApiEnv> {
   signedIn.route("/", connectionRoutes(options));
   signedIn.route("/", eventStreamRoutes(options));
   signedIn.route("/", peopleRoutes(options));
+  signedIn.route("/", noticeRoutes(options));
   signedIn.route("/", sandboxRoutes(options));
   app.route("/api", signedIn);
   return app;

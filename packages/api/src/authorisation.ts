@@ -43,6 +43,8 @@ export const ACCESS: Readonly<Record<string, Access>> = {
   "DELETE /api/connections/:id": "member",
   "GET /api/receipts/:id": "member",
 
+  "GET /api/notices": "integrations.manage",
+
   "GET /api/events/stream": "member",
 
   "GET /api/sandbox/triggers": "member",

@@ -29,3 +29,4 @@ export { missingScopes, type State } from "./state.ts";
 export { type RunResult, syncRun } from "./sync-run.ts";
 export { createThrottle, type Throttle } from "./throttle.ts";
 export { migrations } from "./migrations.ts";
+export { listNotices, type Notice } from "./notices.ts";

@@ -16,6 +16,15 @@ const invitationSchema = z.object({ id: z.string(), email: z.string(), permissio
 const madeSchema = invitationSchema.extend({ link: z.url({ protocol: /^https?$/ }), mailed: z.boolean() });
 const receivedSchema = z.object({ id: z.string(), name: z.string(), permissions: held, expiresAt: z.string() });
 
+const noticeSchema = z.object({
+  id: z.string(),
+  at: z.string(),
+  code: z.string(),
+  place: z.string(),
+  rowKey: z.string(),
+});
+
+export type Notice = z.infer<typeof noticeSchema>;
 export type Organization = z.infer<typeof organizationSchema>;
 export type Member = z.infer<typeof memberSchema>;
 export type Invitation = z.infer<typeof invitationSchema>;
@@ -39,6 +48,7 @@ export function peopleApi(api: Api, request: Request) {
     invite: (email: string, wanted: readonly string[]) =>
       ask(madeSchema, "/api/invitations", json("POST", { email, permissions: wanted })),
     revoke: (id: string) => ask(z.undefined(), `/api/invitations/${encodeURIComponent(id)}`, { method: "DELETE" }),
+    notices: async () => (await ask(list(noticeSchema), "/api/notices")).items,
     received: (token: string) => ask(receivedSchema, received(token)),
     accept: (token: string) => ask(organizationSchema, `${received(token)}/accept`, json("POST", {})),
   };

@@ -1,7 +1,7 @@
 import { html } from "hono/html";
 import type { Me } from "./api.ts";
 import { type Frame, type Html, layout } from "./layout.ts";
-import type { Invitation, MadeInvitation, Member } from "./people-api.ts";
+import type { Invitation, MadeInvitation, Member, Notice } from "./people-api.ts";
 import { permissionBoxes, permissionList } from "./permissions.ts";
 
 type Known = Frame & { readonly me: Me };
@@ -11,6 +11,7 @@ export function peoplePage(
   frame: Known,
   members: readonly Member[],
   invitations: readonly Invitation[],
+  notices: readonly Notice[],
   said: Html | "",
 ): Html {
   const { members: words, invitations: asked } = frame.speech.words.people;
@@ -19,7 +20,7 @@ export function peoplePage(
     frame,
     title,
     html`<h1>${title}</h1>
-      ${said}
+      ${said} ${notices.length === 0 ? "" : noticeList(frame, notices)}
       <p class="lead">${words.lead}</p>
       <ul class="people">
         ${members.map((one) => memberCard(frame, one))}
@@ -40,6 +41,23 @@ export function peoplePage(
         <button class="primary">${asked.go}</button>
       </form>`,
   );
+}
+
+/** What an administrator has to know, above everything else that can be done here. */
+function noticeList({ speech }: Known, notices: readonly Notice[]): Html {
+  const { title, kinds, other, where } = speech.words.people.notices;
+  return html`<section class="card" aria-labelledby="notices">
+    <h2 id="notices">${title}</h2>
+    <ul>
+      ${notices.map(
+        ({ at, code, place, rowKey }) =>
+          html`<li>
+            ${Object.hasOwn(kinds, code) ? kinds[code as keyof typeof kinds] : other}
+            <small>${speech.day(at)} · ${where(place, rowKey)}</small>
+          </li>`,
+      )}
+    </ul>
+  </section>`;
 }
 
 function memberCard(frame: Known, { userId, name, email, permissions, since }: Member): Html {

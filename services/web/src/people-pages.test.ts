@@ -73,6 +73,20 @@ describe("people", () => {
     expect(fake.bodies).toEqual([{ permissions: ["integrations.view", "integrations.manage"] }, { permissions: [] }]);
   });
 
+  it("are preceded by what an administrator has to know, in words, and by nothing when there is nothing", async () => {
+    expect(await text("/people")).not.toContain("You should know");
+    const at = "2026-11-20T12:00:00.000Z";
+    fake.people.notices = [
+      { id: "n-1", at, code: "secret_moved", place: "integrations.setting.config", rowKey: "acme, <b>shifts</b>" },
+      { id: "n-2", at, code: "something_later", place: "a.b", rowKey: "1" },
+    ];
+    const page = await text("/people");
+    expect(page).toContain("A credential stood in a configuration in the open.");
+    expect(page).toContain("integrations.setting.config, acme, &lt;b&gt;shifts&lt;/b&gt;");
+    expect(page).toContain("Something happened that needs a look.");
+    fake.people.notices = [];
+  });
+
   it("are removed after a question", async () => {
     expect(await text("/people/u-2/remove")).toContain('action="/people/u-2/remove"');
     expect(await led(post("/people/u-2/remove"))).toEqual([303, "/people?outcome=removed"]);

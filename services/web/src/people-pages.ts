@@ -25,8 +25,14 @@ export function addPeoplePages(app: Hono, { api, frameOf, show, redirect }: Peop
   const organizations = async (c: Context, said: Html | ""): Promise<Html> =>
     organizationsPage(await known(c), await asks(c).organizations(), said);
   const people = async (c: Context, said: Html | ""): Promise<Html> => {
-    const [frame, members, invitations] = await Promise.all([known(c), asks(c).members(), asks(c).invitations()]);
-    return peoplePage(frame, members, invitations, said);
+    const ask = asks(c);
+    const [frame, members, invitations, notices] = await Promise.all([
+      known(c),
+      ask.members(),
+      ask.invitations(),
+      ask.notices(),
+    ]);
+    return peoplePage(frame, members, invitations, notices, said);
   };
   /** A form: what the API refuses for a reason that people can do something about is said on the page they came from. */
   const form = (

@@ -1,7 +1,7 @@
 import { migrations as authTables } from "@tributary/auth";
 import { type Database, migrate, openPglite, type Queryable, run } from "@tributary/db";
 import { asOwner } from "@tributary/db/testing";
-import { migrations as integrationTables } from "@tributary/integrations";
+import { migrations as integrationTables, listNotices } from "@tributary/integrations";
 import { migrations as pipelineTables } from "@tributary/pipeline";
 import { migrations as vaultTables, openAuditor } from "@tributary/vault";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -143,6 +143,9 @@ describe("tributary repair", { timeout: 60_000 }, () => {
     await onData(async (database) => {
       const rows = await asOwner(database, (tx) => run<{ place: string; row_key: string }>(tx, NOTICES));
       expect(rows.map(({ place }) => place)).toEqual(places);
+      const told = await listNotices(database, "acme");
+      expect(told.map(({ place }) => place).toSorted()).toEqual(places);
+      expect(await listNotices(database, "globex")).toEqual([]);
       const audited = await asOwner(database, (tx) => run<{ detail: string }>(tx, ENTRIES));
       expect(audited.map(({ detail }) => detail)).toEqual(rows.map(({ place, row_key: key }) => `${place} ${key}`));
       const [ids] = await asOwner(database, (tx) => run(tx, "SELECT secret_ids FROM vault.credential_grant"));

@@ -1,5 +1,5 @@
 import type { Hono } from "hono";
-import type { Invitation, Member, Organization } from "../people-api.ts";
+import type { Invitation, Notice, Member, Organization } from "../people-api.ts";
 
 const ALL = ["integrations.view", "integrations.manage", "integrations.credentials"] as const;
 const SINCE = "2026-11-01T12:00:00.000Z";
@@ -29,6 +29,7 @@ export class FakePeople {
     { id: "sample", name: "Sample", permissions: [...ALL], current: true },
     { id: "globex-1", name: "Globex", permissions: [], current: false },
   ];
+  notices: Notice[] = [];
   invitations: Invitation[] = [{ id: "i-1", email: "grace@example.com", permissions: [ALL[0]], expiresAt: UNTIL }];
   refusal: { status: number; error: string } | undefined;
 
@@ -43,6 +44,7 @@ export class FakePeople {
     app.get("/api/members", (c) => c.json({ items: members }));
     app.patch("/api/members/:id", (c) => c.json(members[1]));
     app.delete("/api/members/:id", (c) => c.body(null, 204));
+    app.get("/api/notices", (c) => c.json({ items: this.notices }));
     app.get("/api/invitations", (c) => c.json({ items: this.invitations }));
     app.post("/api/invitations", (c) => c.json({ ...this.invitations[0], link: LINK, mailed: false }, 201));
     app.delete("/api/invitations/:id", (c) => c.body(null, 204));

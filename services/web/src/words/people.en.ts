@@ -20,6 +20,17 @@ export const peopleEn = {
     joined: "You have joined. Go there when you like.",
     elsewhere: "You do not belong to that organisation.",
   },
+  notices: {
+    title: "You should know",
+    kinds: {
+      record_reset:
+        "A record had lost its shape and was set back to a safe state. Look whether everything is as you want it.",
+      secret_moved:
+        "A credential stood in a configuration in the open. It is in the vault now; change it at the provider.",
+    },
+    other: "Something happened that needs a look.",
+    where: (place: string, row: string): string => `${place}, ${row}`,
+  },
   members: {
     title: (organization: string): string => `People of ${organization}`,
     lead: "They sign in here, and link accounts of their own. What else they may do stands below.",

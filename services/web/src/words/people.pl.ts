@@ -21,6 +21,16 @@ export const peoplePl: PeopleWords = {
     joined: "Dołączono. Możesz tam przejść, kiedy zechcesz.",
     elsewhere: "Nie należysz do tej organizacji.",
   },
+  notices: {
+    title: "Warto wiedzieć",
+    kinds: {
+      record_reset:
+        "Pewien zapis stracił swój kształt i wrócił do bezpiecznego stanu. Sprawdź, czy wszystko jest tak, jak ma być.",
+      secret_moved: "Dane dostępu stały otwarcie w konfiguracji. Są już w skarbcu; zmień je u dostawcy.",
+    },
+    other: "Stało się coś, na co trzeba spojrzeć.",
+    where: (place: string, row: string): string => `${place}, ${row}`,
+  },
   members: {
     title: (organization) => `Ludzie: ${organization}`,
     lead: "Logują się tutaj i łączą własne konta. Poniżej widać, na co jeszcze im pozwolono.",
