@@ -4,7 +4,8 @@ import { type SourceOptions, SubscriberError } from "./source.ts";
 
 const LOOK_EVERY_MS = 250;
 const FORGET_EVERY_MS = 25;
-const FORGET_LOOKS_MAX = 20;
+/** Four seconds: a busy broker takes its time to notice that nobody hears a pull any more. */
+const FORGET_LOOKS_MAX = 160;
 
 /** What a road needs of the connection that it shares with its siblings. */
 export interface RoadOptions extends Pick<SourceOptions, "name" | "window" | "ackWaitMs" | "log" | "backoff"> {
