@@ -82,6 +82,7 @@ describe("who may see what", () => {
       "connection_id",
       "state_hash",
       "hash",
+      "token_hash",
       "context_id",
       "replay_id",
     ];
