@@ -17,7 +17,7 @@ export interface Crew {
   /** Waits until so many more were published and handled. @returns false when that took too long. */
   moved(more: number, ms: number): Promise<boolean>;
   ready(ms?: number): Promise<boolean>;
-  /** Ends everybody as an operator would. @returns who did not end. */
+  /** Ends everybody as an operator would. @returns who did not end, and what they were doing. */
   dismiss(): Promise<readonly string[]>;
 }
 
@@ -85,7 +85,7 @@ export async function startCrew(
       clearInterval(watch);
       const workers = world.workers();
       const ended = await Promise.all(workers.map((worker) => worker.stop()));
-      return workers.filter((_, index) => ended[index] !== true).map(({ name }) => name);
+      return workers.flatMap(({ name }, index) => (ended[index] === undefined ? [] : [`${name} (${ended[index]})`]));
     },
   };
 }

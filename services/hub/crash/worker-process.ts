@@ -27,8 +27,8 @@ export interface WorkerProcess {
   thaw(): void;
   /** SIGKILL. */
   kill(): Promise<Ending>;
-  /** SIGTERM, and SIGKILL when that takes too long. @returns whether it ended by itself. */
-  stop(): Promise<boolean>;
+  /** SIGTERM, and SIGKILL when that takes too long. @returns what it was doing then; undefined when it ended by itself. */
+  stop(): Promise<string | undefined>;
 }
 
 const WORKER = fileURLToPath(new URL("worker.ts", import.meta.url));
@@ -111,7 +111,7 @@ export function startWorkerProcess({ name, settings, plant, compiled }: WorkerPr
       if (frozen) child.kill("SIGCONT");
       await signal("SIGTERM");
       clearTimeout(timer);
-      return !forced;
+      return forced ? (said.trim().split("\n").at(-1) ?? "") : undefined;
     },
   };
 }

@@ -5,6 +5,7 @@ import type { Runtime } from "@tributary/integrations";
 import type { HandOff, Relay } from "@tributary/pipeline";
 import type { EventContext, Subscription } from "@tributary/subscriber";
 import { randomUUID } from "node:crypto";
+import { writeSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Arm, createTripwire, type Role, watchBroker, watchedDatabase } from "./points.ts";
 
@@ -38,13 +39,17 @@ watchBroker(Number(new URL(settings.natsUrl).port), roles, tripwire);
 let relay: Relay | undefined;
 let subscription: Subscription | undefined;
 let ready = false;
-const closing: (() => Promise<unknown>)[] = [];
+/** In the order in which they were opened; the name says what an end hangs on. */
+const closing: (readonly [string, () => Promise<unknown>])[] = [];
 
 process.on("disconnect", () => process.exit(1));
 process.on("message", (arm: Arm) => tripwire.arm(arm));
 process.once("SIGTERM", () => {
   void (async () => {
-    for (const close of closing.toReversed()) await close();
+    for (const [name, close] of closing.toReversed()) {
+      writeSync(2, `closing ${name}\n`);
+      await close();
+    }
     tell();
     process.disconnect();
     process.exit(0);
@@ -86,20 +91,20 @@ async function untilItWorks<T>(work: () => Promise<T>): Promise<T> {
 async function startHub(): Promise<void> {
   const { createHandOff, startRelay } = await import("@tributary/pipeline");
   const opened = openPostgres({ url: settings.databaseUrl, connectionsMax: 8 });
-  closing.push(() => opened.close());
+  closing.push(["the database", () => opened.close()]);
   await opened.confine();
   const database = watchedDatabase(opened, tripwire);
   const handOff = await untilItWorks(() => createHandOff({ database, process: randomUUID() }));
-  closing.push(() => handOff.stop());
+  closing.push(["the hand-off", () => handOff.stop()]);
   if (roles.has("relay")) {
     relay = startRelay({ database, handOff, servers: settings.natsUrl });
     const { stop } = relay;
-    closing.push(stop);
+    closing.push(["the relay", stop]);
   }
   if (!roles.has("commit")) return;
   const { startScheduler } = await import("@tributary/integrations");
   const scheduler = startScheduler(await runtime(database, handOff), { concurrency: 4, pollMs: 50 });
-  closing.push(() => scheduler.stop());
+  closing.push(["the scheduler", () => scheduler.stop()]);
 }
 
 async function runtime(database: Runtime["database"], handOff: HandOff): Promise<Runtime> {
@@ -151,7 +156,7 @@ async function startSubscriber(): Promise<void> {
   const { TaskChangedSchema, TaskCompletedSchema } = await import("@tributary/contracts");
   const { postgresInbox, retry, subscribe } = await import("@tributary/subscriber");
   const opened = openPostgres({ url: settings.databaseUrl, connectionsMax: 8 });
-  closing.push(() => opened.close());
+  closing.push(["the database", () => opened.close()]);
   const database = watchedDatabase(opened, tripwire);
   const inbox = postgresInbox<Tx>({
     consumer: "crash",
@@ -182,5 +187,5 @@ async function startSubscriber(): Promise<void> {
       .start(),
   );
   const { stop } = subscription;
-  closing.push(() => stop(2_000));
+  closing.push(["the subscription", () => stop(2_000)]);
 }

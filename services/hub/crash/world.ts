@@ -108,7 +108,9 @@ export async function openWorld(options: WorldOptions): Promise<World> {
       try {
         return await asOwner(owner, (tx) => run<T>(tx, text, params));
       } catch (error) {
-        if (attempt === ASK_ATTEMPTS || !isAway(error)) throw error;
+        // The driver's errors of a socket have no stack: this one says who asked.
+        if (attempt === ASK_ATTEMPTS || !isAway(error))
+          throw new Error("the database did not answer", { cause: error });
         await sleep(50);
       }
     }
@@ -164,8 +166,8 @@ const AWAY = new Set([
 ]);
 
 function isAway(error: unknown): boolean {
-  for (let each = error; each instanceof Error; each = each.cause)
-    if (AWAY.has((each as { code?: string }).code ?? "")) return true;
+  for (let each = error as ErrorOptions & { code?: string }; typeof each === "object"; each = each.cause as never)
+    if (AWAY.has(each.code ?? "")) return true;
   return false;
 }
 

@@ -15,12 +15,10 @@ const told = (): string => said.join("\n");
 
 it("loses, repeats and reorders nothing, whatever is killed, rolled back, deleted or away", async () => {
   const signal = AbortSignal.timeout(290_000);
-  const { lost, duplicates, reordered, clean, faults, reached } = await runWhole({
-    rounds: SAMPLE_ROUNDS,
-    seed,
-    say,
-    signal,
+  const run = await runWhole({ rounds: SAMPLE_ROUNDS, seed, say, signal }).catch((cause: unknown) => {
+    throw new Error(told(), { cause });
   });
+  const { lost, duplicates, reordered, clean, faults, reached } = run;
   expect({ lost, duplicates, reordered, clean }, told()).toEqual({ lost: 0, duplicates: 0, reordered: 0, clean: true });
   expect(Object.fromEntries(faults), told()).toMatchObject({
     "nats-server killed": 40,
