@@ -126,15 +126,15 @@ describe("the contracts gate", () => {
     ],
     [
       "a package moves",
-      "proto/tributary/work/v1/task.proto",
-      "tributary.work.v1",
+      "proto/tributary/workforce/v1/task.proto",
+      "tributary.workforce.v1",
       /task\.proto" was deleted|"Task".*deleted/,
     ],
     [
       "a package is not its folder",
       TASK,
-      "tributary.work.v1",
-      /package "tributary.work.v1" must be within a directory/,
+      "tributary.workforce.v1",
+      /package "tributary.workforce.v1" must be within a directory/,
     ],
   ])("refuses that %s", async (_, to, packageName, finding) => {
     moveTask(to, packageName);

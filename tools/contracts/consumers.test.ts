@@ -148,10 +148,10 @@ describe("a consumer that says what it reads", () => {
     root = trees.copy();
     declare(BILLING);
     plant(root, TASK_EVENTS, event, "");
-    mkdirSync(join(root, "proto/tributary/work/v1"), { recursive: true });
-    writeFileSync(join(root, "proto/tributary/work/v1/deleted.proto"), moved("tributary.work.v1"));
+    mkdirSync(join(root, "proto/tributary/workforce/v1"), { recursive: true });
+    writeFileSync(join(root, "proto/tributary/workforce/v1/deleted.proto"), moved("tributary.workforce.v1"));
     expect(await said()).toEqual([
-      `${BY} tributary.task.v1.TaskDeleted: it was moved to tributary.work.v1.TaskDeleted`,
+      `${BY} tributary.task.v1.TaskDeleted: it was moved to tributary.workforce.v1.TaskDeleted`,
     ]);
   });
 
