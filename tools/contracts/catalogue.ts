@@ -11,59 +11,10 @@ import { elementType, scalarName } from "./field-type.ts";
 import { eventTypesOf, isPersonal, subjectOf } from "./registry.ts";
 
 /** What packages/contracts exports as `EventCatalogue`, which says what each field means; its compiler compares them. */
-export interface Catalogue {
-  readonly version: string;
-  readonly families: readonly CatalogueFamily[];
-  readonly events: readonly CatalogueEvent[];
-  readonly types: readonly CatalogueType[];
-}
-
-export interface CatalogueFamily {
-  readonly name: string;
-  readonly meaning: string;
-}
-
-export interface CatalogueEvent {
-  readonly type: string;
-  readonly family: string;
-  readonly file: string;
-  readonly meaning: string;
-  readonly subject: string;
-  readonly since: string | null;
-  readonly deprecated: boolean;
-  readonly fields: readonly CatalogueField[];
-  readonly example: JsonObject;
-}
-
-export interface CatalogueField {
-  readonly name: string;
-  readonly jsonName: string;
-  readonly number: number;
-  readonly type: string;
-  readonly repeated: boolean;
-  readonly mapKey: string | null;
-  readonly oneof: string | null;
-  readonly personalData: boolean;
-  readonly deprecated: boolean;
-  readonly meaning: string;
-}
-
-export interface CatalogueType {
-  readonly type: string;
-  readonly family: string;
-  readonly kind: "message" | "enum";
-  readonly meaning: string;
-  readonly deprecated: boolean;
-  readonly fields: readonly CatalogueField[];
-  readonly values: readonly CatalogueValue[];
-}
-
-export interface CatalogueValue {
-  readonly name: string;
-  readonly number: number;
-  readonly meaning: string;
-  readonly deprecated: boolean;
-}
+export type Catalogue = ReturnType<typeof readCatalogue>;
+export type CatalogueEvent = Catalogue["events"][number];
+export type CatalogueType = Catalogue["types"][number];
+export type CatalogueField = CatalogueEvent["fields"][number];
 
 /** Facts that do not stand in a `.proto` file. */
 export interface CatalogueFacts {
@@ -76,9 +27,9 @@ export interface CatalogueFacts {
 }
 
 /** Every event, and every type that an event is made of, in the words of the comments in the `.proto` files. */
-export function readCatalogue(registry: FileRegistry, facts: CatalogueFacts): Catalogue {
+export function readCatalogue(registry: FileRegistry, facts: CatalogueFacts) {
   const comment = createCommentReader();
-  const fieldsOf = (message: DescMessage): CatalogueField[] =>
+  const fieldsOf = (message: DescMessage) =>
     message.fields.map((field) => readField(field, isPersonal(registry, field), comment(field)));
   const events = eventTypesOf(registry);
   const parts = partsOf(events);
@@ -120,7 +71,7 @@ function packageComment(registry: FileRegistry, name: string, comment: ReturnTyp
   return files.toSorted((a, b) => byText(a.name, b.name)).reduce((found, file) => found || comment(file), "");
 }
 
-function readField(field: DescField, personalData: boolean, meaning: string): CatalogueField {
+function readField(field: DescField, personalData: boolean, meaning: string) {
   return {
     name: field.name,
     jsonName: field.jsonName,
@@ -135,7 +86,7 @@ function readField(field: DescField, personalData: boolean, meaning: string): Ca
   };
 }
 
-function readValue(value: DescEnum["values"][number], meaning: string): CatalogueValue {
+function readValue(value: DescEnum["values"][number], meaning: string) {
   return { name: value.name, number: value.number, meaning, deprecated: value.deprecated };
 }
 

@@ -1,7 +1,6 @@
 import { drizzle } from "drizzle-orm/postgres-js";
 import postgres from "postgres";
 import { type Database, insideTransaction, type Queryable } from "./database.ts";
-import { createLosses } from "./losses.ts";
 import { listenOn } from "./postgres-listen.ts";
 import { HUB_ROLE } from "./roles.ts";
 
@@ -21,8 +20,7 @@ export function openPostgres(options: PostgresOptions): Database {
     get query() {
       return pool.query;
     },
-    transaction: (work) =>
-      insideTransaction(() => pool.losses.bounded(pool.query.transaction((tx) => work(tx as unknown as Queryable)))),
+    transaction: (work) => insideTransaction(() => pool.query.transaction((tx) => work(tx as unknown as Queryable))),
     listen: async (channel, onNotify) => {
       const stop = await listenOn(options.url, channel, onNotify);
       listeners.add(stop);
@@ -49,14 +47,12 @@ const RECONNECT_SECONDS_MAX = 1;
 
 /** @param role what every connection speaks as from its first statement; RESET ROLE leads back to it, not to the login. */
 function openPool(options: PostgresOptions, role?: string) {
-  const losses = createLosses();
   const sql = postgres(options.url, {
-    onclose: () => losses.lost(),
     max: options.connectionsMax ?? 10,
     onnotice: () => {},
     backoff: (retries: number) => Math.min(RECONNECT_SECONDS_MAX, 0.05 * 2 ** retries),
     types: { bigint: postgres.BigInt },
     connection: { application_name: "tributary", TimeZone: "UTC", ...(role === undefined ? {} : { role }) },
   });
-  return { sql, role, losses, query: drizzle(sql) as unknown as Queryable };
+  return { sql, role, query: drizzle(sql) as unknown as Queryable };
 }

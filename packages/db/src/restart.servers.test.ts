@@ -1,3 +1,4 @@
+import { connect, createServer, type Server, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { type Database, type Queryable, run } from "./database.ts";
@@ -47,6 +48,48 @@ it.each([
     expect(performance.now() - since).toBeLessThan(5_000);
   await sleep(1_500);
   expect(await run(database.query, "SELECT what FROM told")).toEqual([]);
+});
+
+/** A wire to the server that can be cut with a reset, as a server that is shut down at once does to who is in its midst. */
+async function cuttableWire() {
+  const { hostname, port } = new URL(server.url);
+  const ends = new Set<Socket>();
+  const proxy: Server = createServer((near) => {
+    const far = connect(Number(port), hostname);
+    ends.add(near.on("close", () => far.destroy() && ends.delete(near)).on("error", () => {}));
+    far.on("error", () => {}).on("close", () => near.destroy());
+    near.pipe(far).pipe(near);
+  });
+  await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+  const url = new URL(server.url);
+  url.port = String((proxy.address() as { port: number }).port);
+  return { url: String(url), cut: () => ends.forEach((end) => end.resetAndDestroy()), close: () => proxy.close() };
+}
+
+/**
+ * The driver is told of a reset a turn of the event loop before it takes the connection out of use. What was asked in
+ * between once stayed without an answer for ever, or took the answers of whoever came next.
+ */
+it("what is asked while a connection is being lost is refused, and what comes next is answered", async () => {
+  const wire = await cuttableWire();
+  const narrow = openPostgres({ url: wire.url, connectionsMax: 1 });
+  const two = (tx: Queryable) => run(tx, "SELECT 1").then(() => run(tx, "SELECT 2 AS two"));
+  for (let round = 0; round < 3; round++) {
+    const refused = (): string => "refused";
+    const transaction = narrow.transaction((tx) => run(tx, "SELECT pg_sleep(5)")).catch(refused);
+    await sleep(100);
+    wire.cut();
+    expect(await transaction).toBe("refused");
+    expect(await narrow.transaction(two)).toEqual([{ two: 2 }]);
+
+    const plain = run(narrow.query, "SELECT pg_sleep(5)").catch(() => narrow.transaction(two).catch(refused));
+    await sleep(100);
+    wire.cut();
+    expect(["refused", [{ two: 2 }]]).toContainEqual(await plain);
+    expect(await narrow.transaction(two)).toEqual([{ two: 2 }]);
+  }
+  await narrow.close();
+  wire.close();
 });
 
 it("a listener hears again after a restart", async () => {

@@ -1,17 +1,12 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Database, migrate, openPglite, withOrganization } from "@tributary/db";
+import { type Database, migrate, openPglite } from "@tributary/db";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { append } from "./append.ts";
-import { createConsumers } from "./consumers.ts";
-import { createHandOff, type HandOff } from "./hand-off.ts";
 import { migrations } from "./migrations.ts";
-import { createEventStream, type EventStream, type StreamedEvent } from "./stream.ts";
-import { sampleBatch } from "./testing/sample-batch.ts";
+import { openStreamStage, type StreamStage } from "./testing/stream-stage.ts";
 
 let database: Database;
-let handOff: HandOff;
-let stream: EventStream;
+let stage: StreamStage;
 let organizationId = "";
 let organizations = 0;
 
@@ -22,54 +17,14 @@ beforeAll(async () => {
 afterAll(() => database.close());
 beforeEach(async () => {
   organizationId = `organisation-${organizations++}`;
-  handOff = await createHandOff({ database, process: randomUUID() });
-  stream = await createEventStream({ database, handOff });
+  stage = await openStreamStage(database, organizationId);
 });
-afterEach(async () => {
-  await stream.stop();
-  await handOff.stop();
-});
+afterEach(() => stage.stop());
 
-const consumers = () => createConsumers({ database, outstanding: (...who) => stream.outstanding(...who) });
+const consumers = () => stage.consumers;
 
-async function write(connectionId: string, count: number, types = ["a.v1.Wanted"]): Promise<void> {
-  const batch = sampleBatch(connectionId, count, { organizationId, types });
-  const first = await withOrganization(database, organizationId, (tx) => append(tx, batch));
-  handOff.committed(batch, first);
-}
-
-interface Reader {
-  readonly got: StreamedEvent[];
-  until(count: number, turns?: number): Promise<StreamedEvent[]>;
-  close(): Promise<void>;
-}
-
-function read(
-  options: { window?: number; types?: string[]; consumer?: string; on?: EventStream; fate?: Fate } = {},
-): Reader {
-  const { window = 256, types = [], consumer = "billing", on = stream, fate = () => "handled" } = options;
-  const abort = new AbortController();
-  const got: StreamedEvent[] = [];
-  const reading = (async () => {
-    for await (const event of on.subscribe({ organizationId, consumer, types, window, signal: abort.signal })) {
-      got.push(event);
-      const outcome = fate(event);
-      if (outcome !== "none") void on.settle({ ...event, consumer, outcome, reason: "why" });
-    }
-  })();
-  return {
-    got,
-    until: async (count, turns = 500) => {
-      for (let turn = 0; got.length < count && turn < turns; turn++) await sleep(10);
-      return got;
-    },
-    close: async () => {
-      abort.abort();
-      await reading;
-    },
-  };
-}
-type Fate = (event: StreamedEvent) => "handled" | "dead_letter" | "none";
+const write: StreamStage["write"] = (...what) => stage.write(...what);
+const read: StreamStage["read"] = (options) => stage.read(options);
 
 const wish = (name: string) => ({
   organizationId,

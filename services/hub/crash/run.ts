@@ -103,19 +103,16 @@ export interface RunOptions {
   readonly rounds: number;
   readonly seed: number;
   readonly say: (line: string) => void;
-  /** Names of trials that are set aside. */
-  readonly without?: readonly string[];
   /** Ends everything, as Ctrl-C does. */
   readonly signal?: AbortSignal;
 }
 
-export async function runWhole({ rounds, seed, say, without = [], signal }: RunOptions): Promise<Whole> {
+export async function runWhole({ rounds, seed, say, signal }: RunOptions): Promise<Whole> {
   return inHouse(signal, async (house) => {
     const random = seeded(seed);
     const results: TrialResult[] = [];
     const started = performance.now();
     for (const [name, trial] of Object.entries(trialsOf(amountsOf(rounds)))) {
-      if (without.includes(name)) continue;
       const result = await runTrial(house, trial, { random, say });
       results.push(result);
       say(described(name, result));
