@@ -51,12 +51,12 @@ export function createHttpSource({ url, name, token, types, window, log, backoff
     }
   }
 
-  async function* deliveries(signal: AbortSignal): AsyncGenerator<Delivery> {
+  async function run(signal: AbortSignal, take: (delivery: Delivery) => void): Promise<void> {
     for (let failures = 0; !signal.aborted;) {
       try {
         for await (const event of client.subscribe({ consumer: name, types: [...types], window }, { signal })) {
           failures = 0;
-          yield delivery(event, (settlement) => acknowledge(event, settlement));
+          take(delivery(event, (settlement) => acknowledge(event, settlement)));
         }
       } catch (error) {
         if (signal.aborted) return;
@@ -72,7 +72,7 @@ export function createHttpSource({ url, name, token, types, window, log, backoff
     }
   }
 
-  return { open: () => Promise.resolve(), deliveries, close: () => Promise.resolve() };
+  return { open: () => Promise.resolve(), run, close: () => Promise.resolve() };
 }
 
 function delivery(event: SubscribeResponse, settle: Delivery["settle"]): Delivery {

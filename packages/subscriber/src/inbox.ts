@@ -30,5 +30,5 @@ export interface Inbox<Tx> {
 }
 
 /** A redriven dead letter had no effect yet: it keeps the key that it died with, be that the event's or a replay's. */
-export const inboxKey = ({ id, replayId }: EventAttributes): string =>
+export const inboxKey = ({ id, replayId }: Pick<EventAttributes, "id" | "replayId">): string =>
   replayId === undefined ? id : `${id} ${replayId}`;

@@ -22,9 +22,11 @@ export function createLanes<Task>(concurrency: number, work: (task: Task, place:
   const idlers: (() => void)[] = [];
   let free = concurrency;
 
-  async function enter(): Promise<void> {
-    if (free > 0) free--;
-    else await new Promise<void>((resolve) => waiting.push(resolve));
+  /** A promise only for who has to wait. */
+  function enter(): Promise<void> | undefined {
+    if (free === 0) return new Promise<void>((resolve) => waiting.push(resolve));
+    free--;
+    return undefined;
   }
   function leave(): void {
     const next = waiting.shift();

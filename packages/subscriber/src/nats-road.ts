@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type SourceOptions, SubscriberError } from "./source.ts";
 
 const LOOK_EVERY_MS = 250;
+const FLUSH_MS = 500;
 const FORGET_EVERY_MS = 25;
 /** Four seconds: a busy broker takes its time to notice that nobody hears a pull any more. */
 const FORGET_LOOKS_MAX = 160;
@@ -11,6 +12,8 @@ const FORGET_LOOKS_MAX = 160;
 export interface RoadOptions extends Pick<SourceOptions, "name" | "window" | "ackWaitMs" | "log" | "backoff"> {
   readonly js: JetStreamClient;
   readonly jsm: JetStreamManager;
+  /** Resolves when everything has come that the broker had sent before. */
+  readonly flush: () => Promise<void>;
   readonly stream: string;
   /** Makes the consumer when it is missing. @throws SubscriberError when the existing one is of another kind. */
   readonly ensure: () => Promise<void>;
@@ -20,8 +23,8 @@ export interface RoadOptions extends Pick<SourceOptions, "name" | "window" | "ac
 
 /** The messages of one stream, through the durable pull consumer of one name. */
 export interface Road {
-  /** Until the signal aborts; goes on by itself when the broker was away. */
-  messages(signal: AbortSignal): AsyncGenerator<JsMsg>;
+  /** Hands messages over until the signal aborts; goes on by itself when the broker was away. */
+  run(signal: AbortSignal, take: (message: JsMsg) => void): Promise<void>;
   /** It was settled: the broker is told no longer that it is being worked on. */
   settled(message: JsMsg): void;
   /** Somebody else shall have it at once. */
@@ -31,6 +34,7 @@ export interface Road {
 export function createRoad({
   js,
   jsm,
+  flush,
   stream,
   name,
   window,
@@ -40,30 +44,29 @@ export function createRoad({
   ensure,
   optional,
 }: RoadOptions): Road {
-  /** Held and not settled: the broker is told now and then that they are being worked on. */
-  const held = new Set<JsMsg>();
+  /** Held and not settled, by sequence: the broker is told now and then that they are being worked on. */
+  const held = new Map<number, JsMsg>();
   const givenBack: JsMsg[] = [];
   let pulling = false;
 
-  async function* messages(signal: AbortSignal): AsyncGenerator<JsMsg> {
+  async function run(signal: AbortSignal, take: (message: JsMsg) => void): Promise<void> {
     const working = setInterval(() => {
-      for (const message of held) message.working();
+      for (const message of held.values()) message.working();
     }, ackWaitMs / 3);
     try {
       for (let failures = 0; !signal.aborted;) {
         try {
           await ensure();
-          const before = await awaitTurn(signal);
-          for await (const message of inOrder(before, signal)) {
+          await pull(await awaitTurn(signal), signal, (message) => {
             failures = 0;
-            yield message;
-          }
+            take(message);
+          });
         } catch (error) {
+          if (signal.aborted) return;
           const missing = error instanceof SubscriberError && error.code === "stream_missing";
           if (error instanceof SubscriberError && !missing) throw error;
           if (!(missing && optional === true)) log.warn({ failures }, "the broker is away; trying again");
         }
-        if (signal.aborted) return;
         failures++;
         await sleep(backoff(failures), undefined, { signal }).catch(() => {});
       }
@@ -86,43 +89,47 @@ export function createRoad({
   /**
    * What a process before this one held when it died comes again only after the broker's ack wait, in no certain order,
    * while newer events come at once: all are kept back until everything unsettled is in these hands, then sorted.
+   * The client calls back for each message: an iterator of its costs several turns of the microtask queue for each.
    */
-  async function* inOrder({ num_ack_pending: unsettled }: ConsumerInfo, signal: AbortSignal): AsyncGenerator<JsMsg> {
+  async function pull(
+    { num_ack_pending: unsettled }: ConsumerInfo,
+    signal: AbortSignal,
+    take: (message: JsMsg) => void,
+  ): Promise<void> {
     const consumer = await js.consumers.get(stream, name);
-    pulling = true;
-    const pulled = await consumer.consume({ max_messages: window, abort_on_missing_resource: true });
-    const stop = (): void => pulled.stop();
-    signal.addEventListener("abort", stop, { once: true });
     const kept = new Map<number, JsMsg>();
-    const complete = async (): Promise<void> => {
-      for (let pending = unsettled; pending > kept.size && !signal.aborted;) {
-        await sleep(LOOK_EVERY_MS, undefined, { signal }).catch(() => {});
+    let keepBack = unsettled > 0;
+    const callback = (message: JsMsg): void => {
+      held.set(message.seq, message);
+      if (keepBack) kept.set(message.seq, message);
+      else take(message);
+    };
+    pulling = true;
+    const pulled = await consumer.consume({ max_messages: window, abort_on_missing_resource: true, callback });
+    const over = new AbortController();
+    const ended = pulled.closed().finally(() => over.abort());
+    const ending = AbortSignal.any([signal, over.signal]);
+    // What is on its way would be nobody's until the broker's ack wait is over: it is awaited, and given back.
+    const stop = (): void =>
+      void Promise.race([flush(), sleep(FLUSH_MS, undefined, { ref: false })]).finally(() => pulled.stop());
+    signal.addEventListener("abort", stop, { once: true });
+    if (signal.aborted) stop();
+    try {
+      for (let pending = unsettled; pending > kept.size && !ending.aborted;) {
+        await sleep(LOOK_EVERY_MS, undefined, { signal: ending }).catch(() => {});
         pending = await jsm.consumers.info(stream, name).then(
           (info) => info.num_ack_pending,
           () => pending,
         );
       }
-    };
-    let waiting = unsettled > 0 ? complete() : undefined;
-    try {
-      const iterator = pulled[Symbol.asyncIterator]();
-      let next = iterator.next();
-      for (;;) {
-        // While events are kept back, the end of the wait counts as much as another one.
-        const step = waiting === undefined ? await next : await Promise.race([next, waiting]);
-        if (step === undefined) {
-          waiting = undefined;
-          const sorted = [...kept.values()].toSorted((a, b) => a.seq - b.seq);
-          kept.clear();
-          yield* sorted;
-          continue;
-        }
-        if (step.done === true) return;
-        next = iterator.next();
-        held.add(step.value);
-        if (waiting === undefined) yield step.value;
-        else kept.set(step.value.seq, step.value);
+      if (!ending.aborted) {
+        keepBack = false;
+        const sorted = [...kept.values()].toSorted((a, b) => a.seq - b.seq);
+        kept.clear();
+        for (const message of sorted) take(message);
       }
+      const failure = await ended;
+      if (failure !== undefined) throw failure;
     } finally {
       signal.removeEventListener("abort", stop);
       for (const message of kept.values()) release(message);
@@ -144,14 +151,14 @@ export function createRoad({
 
   /** As long as this process pulls, the broker would send it what it gives back. */
   function release(message: JsMsg): void {
-    held.delete(message);
+    held.delete(message.seq);
     if (pulling) givenBack.push(message);
     else message.nak();
   }
 
   return {
-    messages,
-    settled: (message) => void held.delete(message),
+    run,
+    settled: (message) => void held.delete(message.seq),
     release,
   };
 }

@@ -18,7 +18,6 @@ import {
   REPLAY_STREAM,
 } from "@tributary/contracts";
 import { setTimeout as sleep } from "node:timers/promises";
-import { merge } from "./merge.ts";
 import { ensureEventConsumer, ensureReplayConsumer } from "./nats-consumer.ts";
 import { createRoad, type Road } from "./nats-road.ts";
 import type { Settlement } from "./outcome.ts";
@@ -49,60 +48,64 @@ export function createNatsSource(options: SourceOptions): Source {
     }
   }
 
-  function deliveries(signal: AbortSignal): AsyncGenerator<Delivery> {
+  async function run(signal: AbortSignal, take: (delivery: Delivery) => void): Promise<void> {
     if (connected === undefined) throw new SubscriberError("usage", "not open");
-    const { js, jsm } = connected;
+    const { nc, js, jsm } = connected;
+    const shared = { ...options, js, jsm, flush: () => nc.flush().catch(() => {}) };
     const live = createRoad({
-      ...options,
-      js,
-      jsm,
+      ...shared,
       stream: EVENT_STREAM,
       ensure: () => ensureEventConsumer(jsm, options),
     });
     const again = createRoad({
-      ...options,
-      js,
-      jsm,
+      ...shared,
       stream: REPLAY_STREAM,
       // A hub of an older version has no such stream.
       optional: true,
       ensure: () => ensureReplayConsumer(jsm, options),
     });
-    return merge(
-      signal,
-      (both) => [along(live, both), along(again, both)],
-      (delivery) => void delivery.settle({ outcome: "released" }),
-    );
+    const over = new AbortController();
+    const both = AbortSignal.any([signal, over.signal]);
+    const running = [live, again].map((road) => road.run(both, (message) => deliver(road, message, take)));
+    try {
+      await Promise.all(running);
+    } finally {
+      // One that cannot go on ends its sibling.
+      over.abort();
+      await Promise.allSettled(running);
+    }
   }
 
-  async function* along(road: Road, signal: AbortSignal): AsyncGenerator<Delivery> {
-    for await (const message of road.messages(signal)) {
-      const attributes = read(message);
-      if (attributes === undefined) {
-        log.warn({ streamSequence: message.seq }, "a message that is not an event");
-        road.settled(message);
-        message.term();
-      } else if (isForOthers(attributes)) {
-        road.settled(message);
-        acks.push(message);
-      } else
-        yield {
-          attributes,
-          data: message.data,
-          attempt: message.info.deliveryCount,
-          settle: (settlement) => settle(road, message, attributes, settlement),
-        };
+  function deliver(road: Road, message: JsMsg, take: (delivery: Delivery) => void): void {
+    const attributes = read(message);
+    if (attributes === undefined) {
+      log.warn({ streamSequence: message.seq }, "a message that is not an event");
+      road.settled(message);
+      message.term();
+    } else if (isForOthers(attributes)) {
+      road.settled(message);
+      acks.push(message);
+    } else {
+      take({
+        attributes: attributes.onlyFor === undefined ? attributes : withoutAddressee(attributes),
+        data: message.data,
+        attempt: message.info.deliveryCount,
+        settle: (settlement) => settle(road, message, attributes, settlement),
+      });
     }
   }
 
   const isForOthers = ({ organizationId, onlyFor = name }: EventAttributes): boolean =>
     onlyFor !== name || (options.organization !== undefined && options.organization !== organizationId);
 
-  async function settle(road: Road, message: JsMsg, attributes: EventAttributes, settlement: Settlement) {
+  function settle(road: Road, message: JsMsg, attributes: EventAttributes, settlement: Settlement) {
+    const acknowledge = (): void => {
+      road.settled(message);
+      acks.push(message);
+    };
     if (settlement.outcome === "released") return road.release(message);
-    if (settlement.outcome === "dead_letter") await keepDeadLetter(message, attributes, settlement);
-    road.settled(message);
-    acks.push(message);
+    if (settlement.outcome === "handled") return acknowledge();
+    return keepDeadLetter(message, attributes, settlement).then(acknowledge);
   }
 
   /** Tries until it is kept: an event is not given up before somebody else has it. */
@@ -135,7 +138,7 @@ export function createNatsSource(options: SourceOptions): Source {
 
   return {
     open,
-    deliveries,
+    run,
     close: async () => {
       acks.flush();
       await connected?.nc.drain().catch(() => {});
@@ -162,9 +165,17 @@ function createAcks() {
   };
 }
 
-function read(message: JsMsg): EventAttributes | undefined {
+function withoutAddressee(event: EventAttributes): Delivery["attributes"] {
+  const { onlyFor: _, ...attributes } = event;
+  return attributes;
+}
+
+/** One pass over the client's headers: each `get` of its makes a list of all names. */
+function read({ headers: head }: JsMsg): EventAttributes | undefined {
+  const values: Record<string, string | undefined> = {};
+  for (const [name, [value]] of head ?? []) values[name] = value;
   try {
-    return parseEventHeaders((header) => message.headers?.get(header));
+    return parseEventHeaders((name) => values[name]);
   } catch {
     return undefined;
   }

@@ -6,7 +6,7 @@ import { Drop, Retry, type Settlement } from "./outcome.ts";
 import { createSeen } from "./seen.ts";
 import type { Delivery, Source, SubscriberLog } from "./source.ts";
 import { traced } from "./traced.ts";
-import type { EventContext, Handlers, SubscribeOptions, Subscription, SubscriptionStats } from "./subscribe.ts";
+import type { Handlers, SubscribeOptions, Subscription, SubscriptionStats } from "./subscribe.ts";
 
 export type Running = Subscription;
 
@@ -38,9 +38,17 @@ export async function start<Tx>(options: RunOptions<Tx>): Promise<Running> {
       log.warn({ id, type, connectionId, attempts: settlement.attempts }, "dead letter");
     }
     if (settlement.outcome === "released") seen.released(lane, sequence);
-    // What cannot be settled comes again, and is settled then: `seen` knows.
-    await delivery.settle(settlement).catch((error: unknown) => log.warn({ id, error: nameOf(error) }, "not settled"));
+    await settle(delivery, settlement);
     if (settlement.outcome !== "released") seen.settled(lane, sequence);
+  }
+
+  /** What cannot be settled comes again, and is settled then: `seen` knows. */
+  async function settle(delivery: Delivery, settlement: Settlement): Promise<void> {
+    try {
+      await delivery.settle(settlement);
+    } catch (error) {
+      log.warn({ id: delivery.attributes.id, error: nameOf(error) }, "not settled");
+    }
   }
 
   /** Calls the handler until it returns, gives up, or the subscriber stops. Never throws. */
@@ -71,9 +79,18 @@ export async function start<Tx>(options: RunOptions<Tx>): Promise<Running> {
   }
 
   async function attempted(delivery: Delivery, attempt: number): Promise<Settlement | Failure> {
-    if (stopping.signal.aborted) return { outcome: "released" };
+    const { attributes, data } = delivery;
+    const entry = handlers.get(attributes.type);
+    if (stopping.signal.aborted || entry === undefined) return { outcome: "released" };
     try {
-      await traced(delivery.attributes, options.name, () => call(delivery, attempt));
+      const message = decode(() => fromBinary(entry.schema, data));
+      const effect = async (tx: Tx): Promise<void> => {
+        const time = new Date(attributes.time);
+        await entry.handler(message, { ...attributes, time, attempt, signal: ending.signal, tx });
+      };
+      await traced(attributes, options.name, () =>
+        options.inbox === undefined ? effect(undefined as Tx) : options.inbox.once(inboxKey(attributes), effect),
+      );
       return { outcome: "handled" };
     } catch (error) {
       if (error instanceof Drop) return dead(error.reason, attempt);
@@ -82,43 +99,29 @@ export async function start<Tx>(options: RunOptions<Tx>): Promise<Running> {
     }
   }
 
-  async function call({ attributes, data }: Delivery, attempt: number): Promise<void> {
-    const entry = handlers.get(attributes.type);
-    if (entry === undefined) return;
-    const message = decode(() => fromBinary(entry.schema, data));
-    const time = new Date(attributes.time);
-    const effect = async (tx: Tx): Promise<void> => {
-      const { onlyFor: _, ...told } = attributes;
-      const context: EventContext<Tx> = { ...told, time, attempt, signal: ending.signal, tx };
-      await entry.handler(message, context);
-    };
-    if (options.inbox === undefined) await effect(undefined as Tx);
-    else await options.inbox.once(inboxKey(attributes), effect);
-  }
-
   function take(delivery: Delivery): void {
     const { type, sequence } = delivery.attributes;
     const lane = laneOf(delivery);
     if (!handlers.has(type)) {
       stats.passedOver++;
-      delivery.settle({ outcome: "handled" }).catch(ignore);
+      void settle(delivery, { outcome: "handled" });
       return;
     }
     const taken = seen.take(lane, sequence);
     if (taken === "new") lanes.push(lane, delivery);
     if (taken !== "settled") return;
     stats.repeated++;
-    delivery.settle({ outcome: "handled" }).catch(ignore);
+    void settle(delivery, { outcome: "handled" });
   }
 
   await source.open();
   const done = (async () => {
     try {
-      for await (const delivery of source.deliveries(stopping.signal)) take(delivery);
+      await source.run(stopping.signal, take);
     } finally {
       stopping.abort();
       const back = lanes.clear();
-      await Promise.allSettled(back.map((delivery) => delivery.settle({ outcome: "released" })));
+      await Promise.all(back.map((delivery) => settle(delivery, { outcome: "released" })));
       await lanes.idle();
       await source.close();
     }

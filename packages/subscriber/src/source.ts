@@ -3,20 +3,23 @@ import type { Settlement } from "./outcome.ts";
 
 /** One event as it came, and the way to answer. */
 export interface Delivery {
-  readonly attributes: EventAttributes;
+  readonly attributes: Omit<EventAttributes, "onlyFor">;
   readonly data: Uint8Array;
   /** How often it was delivered, from 1. */
   readonly attempt: number;
   /** Tells the source, and tries again while it is away. Settling twice is harmless. */
-  settle(settlement: Settlement): Promise<void>;
+  settle(settlement: Settlement): Promise<void> | void;
 }
 
 /** Where events come from. */
 export interface Source {
   /** Connects. @throws SubscriberError when it makes no sense to try again. */
   open(): Promise<void>;
-  /** Until the signal aborts; reconnects by itself. At most `window` deliveries are unsettled at a time. */
-  deliveries(signal: AbortSignal): AsyncIterable<Delivery>;
+  /**
+   * Hands deliveries over as they come, until the signal aborts; reconnects by itself. At most `window` are unsettled at
+   * a time, so whoever takes them need not slow it down. @throws SubscriberError when it cannot go on.
+   */
+  run(signal: AbortSignal, take: (delivery: Delivery) => void): Promise<void>;
   /** After everything is settled or given up. */
   close(): Promise<void>;
 }

@@ -1,14 +1,29 @@
-import { context, propagation, SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";
-import type { EventAttributes } from "@tributary/contracts";
+import { context, propagation, ProxyTracerProvider, SpanKind, SpanStatusCode, trace } from "@opentelemetry/api";
+import type { Delivery } from "./source.ts";
 
 const tracer = trace.getTracer("@tributary/subscriber");
+
+/** Whom the API asks for a tracer as long as nobody has registered an SDK. */
+const NOBODY = new ProxyTracerProvider().getDelegate();
+
+/** An SDK may be registered at any time. */
+function isHeard(): boolean {
+  const provider = trace.getTracerProvider();
+  const silent = provider instanceof ProxyTracerProvider && provider.getDelegate() === NOBODY;
+  return !silent || propagation.fields().length > 0;
+}
 
 /**
  * Handles an event in the trace of the run that read it at the provider: what the handler sends belongs to that trace
  * as well. Without an SDK of OpenTelemetry this is the call alone. Attributes follow OpenTelemetry's conventions for
  * messaging; nothing of the payload is among them.
  */
-export function traced(event: EventAttributes, consumer: string, handle: () => Promise<void>): Promise<void> {
+export function traced(
+  event: Delivery["attributes"],
+  consumer: string,
+  handle: () => Promise<unknown>,
+): Promise<unknown> {
+  if (!isHeard()) return handle();
   const parent = propagation.extract(context.active(), { traceparent: event.traceparent });
   const attributes = {
     "messaging.system": "tributary",
@@ -23,7 +38,7 @@ export function traced(event: EventAttributes, consumer: string, handle: () => P
     parent,
     async (span) => {
       try {
-        await handle();
+        return await handle();
       } catch (error) {
         span.setStatus({ code: SpanStatusCode.ERROR, message: error instanceof Error ? error.name : "error" });
         throw error;

@@ -256,8 +256,8 @@ const SUBSCRIBER_PLANTS: readonly Plant[] = [
     id: "newer-first",
     means: "handles newer events before those that a dead process held",
     file: "packages/subscriber/src/nats-road.ts",
-    find: "    let waiting = unsettled > 0 ? complete() : undefined;",
-    replace: "    let waiting: Promise<void> | undefined;",
+    find: "    let keepBack = unsettled > 0;",
+    replace: "    let keepBack = false;",
     trial: "subscriber dies",
   },
 ];
