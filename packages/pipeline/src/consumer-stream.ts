@@ -1,11 +1,11 @@
 import { type Database, type Queryable, withOrganization } from "@tributary/db";
-import type { EventBatch } from "./append.ts";
 import { createBell } from "./bell.ts";
 import type { Wake } from "./hand-off.ts";
 import { connectionIsHeld } from "./dead-letters.ts";
 import { createLane, type Lane } from "./lane.ts";
-import { eventsAfter, type LedgerEvent } from "./ledger.ts";
+import { eventsAfter, type LedgerEvent, type LedgerPlace } from "./ledger.ts";
 import { type ConsumerKey, type PositionWriter, readPositions, unreadConnections } from "./positions.ts";
+import { createRecent } from "./recent.ts";
 import { type AgainEvent, createReplayFeed } from "./replay-feed.ts";
 
 /** Events of one connection read at a time, before another connection has its turn. */
@@ -14,8 +14,6 @@ const READ_EVENTS = 200;
 const READ_BYTES = 4 * 1024 * 1024;
 /** Lanes kept while nothing is to be done in them, so that their next event needs no look-up. */
 const IDLE_LANES_MAX = 5_000;
-/** Payloads read from memory and not yet given out; past this they are read from the ledger when their turn has come. */
-const IN_HAND_BYTES_MAX = 16 * 1024 * 1024;
 /** Connections that wait for their turn; past this the database is asked again instead. */
 const READY_MAX = 10_000;
 const PAGE = 500;
@@ -56,11 +54,18 @@ export interface ConsumerStream {
   readonly outstanding: number;
 }
 
+/** What was read of a connection, and where reading goes on. Without an event: its type is not wanted. */
+interface Step {
+  readonly place: LedgerPlace;
+  readonly event: LedgerEvent | undefined;
+}
+
 export function createConsumerStream(options: ConsumerStreamOptions): ConsumerStream {
   const { database, positions, types, window, hold, signal, clock } = options;
   const lanes = new Map<string, Lane>();
   /** Connections with something to read, in the order of their turns. */
   const ready = new Set<string>();
+  const recent = createRecent(clock);
   const inHand = createHand();
   const bell = createBell();
   const reader = <T>(work: (tx: Queryable) => Promise<T>): Promise<T> =>
@@ -78,8 +83,6 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
   /** Where the walk over all connections stands; undefined when it has ended. */
   let walk: string | undefined = FIRST_ID;
   let lookAt = 0;
-  /** What the ledger is asked now, and how much it may answer: what the connection commits meanwhile is asked for again. */
-  let reading: { readonly connectionId: string; readonly coming: number } | undefined;
 
   signal.addEventListener("abort", () => bell.ring(), { once: true });
 
@@ -127,24 +130,30 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
     if (hold && lane.outstanding > 0) return;
     const weight = Math.floor(READ_BYTES / Math.max(1, inHand.eventBytes));
     const limit = hold ? 1 : Math.max(1, Math.min(READ_EVENTS, weight, liveMax() - outstanding));
-    reading = { connectionId, coming: limit };
-    const steps = await reader(async (tx) =>
-      hold && (await connectionIsHeld(tx, options, connectionId))
-        ? undefined
-        : eventsAfter(tx, { ...options, connectionId }, lane.read, types, limit),
-    );
-    reading = undefined;
+    const near = recent.after(connectionId, lane.read.sequence, limit);
+    const steps =
+      near.length === 0
+        ? await fromLedger(lane, limit)
+        : near.map((event) => stepTo(lane.read, event, wanted(event.type)));
     // The walk over all connections comes by again.
     if (steps === undefined) return;
     const before = inHand.bytes;
-    for (const { place, event } of steps) take(lane, place, event);
+    for (const step of steps) take(lane, step);
     inHand.weigh(steps.length, before);
     if (steps.length === limit) ready.add(connectionId);
     if (lane.outstanding === 0) save(lane);
     rest(lane);
   }
 
-  function take(lane: Lane, place: Lane["read"], event: LedgerEvent | undefined): void {
+  /** @returns undefined when a dead letter holds the connection. */
+  const fromLedger = ({ connectionId, read }: Lane, limit: number): Promise<readonly Step[] | undefined> =>
+    reader(async (tx) =>
+      hold && (await connectionIsHeld(tx, options, connectionId))
+        ? undefined
+        : eventsAfter(tx, { ...options, connectionId }, read, types, limit),
+    );
+
+  function take(lane: Lane, { place, event }: Step): void {
     if (!lane.step(place, event !== undefined) || event === undefined) return;
     outstanding++;
     inHand.push(event);
@@ -198,22 +207,6 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
       }
   }
 
-  function hearBatch(batch: EventBatch, firstSequence: bigint): void {
-    const lane = lanes.get(batch.connectionId);
-    const caughtUp = reading?.connectionId !== batch.connectionId && !ready.has(batch.connectionId);
-    const next = !hold && caughtUp && lane?.read.sequence === firstSequence - 1n;
-    const room =
-      outstanding + (reading?.coming ?? 0) + batch.events.length <= liveMax() && inHand.bytes < IN_HAND_BYTES_MAX;
-    if (!next || !room) return wake(batch.connectionId);
-    batch.events.forEach((event, index) => {
-      const sequence = firstSequence + BigInt(index);
-      const { organizationId, connectionId, connector, backfill, traceparent } = batch;
-      const shared = { organizationId, connectionId, connector, backfill, traceparent, sequence };
-      take(lane, { ...lane.read, sequence }, wanted(event.type) ? { ...shared, ...event } : undefined);
-    });
-    if (lane.outstanding === 0) save(lane);
-  }
-
   function wake(connectionId: string): void {
     if (ready.size < READY_MAX) ready.add(connectionId);
     else walk ??= FIRST_ID;
@@ -224,8 +217,14 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
     hear: (said) => {
       if (said.kind === "unknown") walk ??= FIRST_ID;
       else if (said.kind === "settled") lookAt = 0;
-      else if (said.kind === "batch") hearBatch(said.batch, said.firstSequence);
-      else wake(said.connectionId);
+      else if (said.kind === "connection") {
+        recent.forget(said.connectionId);
+        wake(said.connectionId);
+      } else {
+        // Where a dead letter may hold the connection, each event needs a look at the database.
+        if (!hold) recent.offer(said.batch, said.firstSequence);
+        wake(said.batch.connectionId);
+      }
       bell.ring();
     },
     settle: (connectionId, sequence) => {
@@ -259,6 +258,11 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
     },
   };
 }
+
+const stepTo = (read: LedgerPlace, event: LedgerEvent, wanted: boolean): Step => ({
+  place: { ...read, sequence: event.sequence },
+  event: wanted ? event : undefined,
+});
 
 /** Events read and not yet given out, and what they weigh. */
 function createHand() {
