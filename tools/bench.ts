@@ -55,8 +55,16 @@ function print(result: Measurement): void {
   }
   const spread = `${percent(result.ratioMin)}–${percent(result.ratioMax)}`;
   process.stdout.write(
-    `${result.name.padEnd(32)} ${figure(result.ours).padStart(12)} of ${figure(result.ceiling).padStart(12)} ${result.unit.padEnd(12)} ${percent(result.ratio).padStart(6)} (${spread}, ${result.runs} runs)\n`,
+    `${result.name.padEnd(32)} ${figure(result.ours).padStart(12)} of ${figure(result.ceiling).padStart(12)} ${result.unit.padEnd(12)} ${percent(result.ratio).padStart(6)} (${spread}, ${result.runs} runs)${goalOf(result)}\n`,
   );
+}
+
+function goalOf({ goal, reached, unit }: Measurement): string {
+  if (goal === undefined) return "";
+  const { of, atLeast, atMost } = goal;
+  const bound = atLeast ?? atMost ?? 0;
+  const text = of === "ratio" ? percent(bound) : `${figure(bound)} ${unit}`;
+  return `; ${atMost === undefined ? "≥" : "≤"} ${text}: ${reached === true ? "reached" : "missed"}`;
 }
 
 function figure(value: number): string {

@@ -31,6 +31,16 @@ it("takes the ratio of each run, so that noise which both figures share does not
 });
 
 it.each([
+  [{ of: "ratio", atLeast: 0.5 }, true],
+  [{ of: "ratio", atLeast: 0.6 }, false],
+  [{ of: "ours", atMost: 50 }, true],
+  [{ of: "ours", atMost: 49 }, false],
+] as const)("says whether the goal %j is reached: %s", async (goal, reached) => {
+  const figures = { ours: 50, ceiling: 100 };
+  expect(await measure({ ...bench([figures, figures]), goal }, () => {})).toMatchObject({ goal, reached });
+});
+
+it.each([
   [{ ours: 0, ceiling: 1 }],
   [{ ours: 1, ceiling: 0 }],
   [{ ours: Number.NaN, ceiling: 1 }],

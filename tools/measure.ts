@@ -9,6 +9,8 @@ export interface Bench {
   readonly unit: string;
   /** Called once to warm up and then `repeats` times; starts and stops what it needs itself. */
   run(context: BenchContext): Promise<Figures>;
+  /** What must be reached: of the ratio to the ceiling, or of our own figure, in its unit. */
+  readonly goal?: { readonly of: "ratio" | "ours"; readonly atLeast?: number; readonly atMost?: number };
   /** How often it is measured. Default 5. */
   readonly repeats?: number;
 }
@@ -37,6 +39,9 @@ export interface Measurement {
   readonly ratioMin: number;
   readonly ratioMax: number;
   readonly runs: number;
+  /** Absent without a goal. */
+  readonly goal?: Bench["goal"];
+  readonly reached?: boolean;
 }
 
 const REPEATS = 5;
@@ -53,7 +58,7 @@ export async function measure(bench: Bench, log: (line: string) => void, seconds
     runs.push(figures);
   }
   const ratios = runs.map(({ ours, ceiling }) => ours / ceiling);
-  return {
+  const measured = {
     name: bench.name,
     unit: bench.unit,
     ours: median(runs.map((each) => each.ours)),
@@ -63,6 +68,11 @@ export async function measure(bench: Bench, log: (line: string) => void, seconds
     ratioMax: Math.max(...ratios),
     runs: runs.length,
   };
+  const { goal } = bench;
+  if (goal === undefined) return measured;
+  const { atLeast = Number.NEGATIVE_INFINITY, atMost = Number.POSITIVE_INFINITY } = goal;
+  const value = measured[goal.of];
+  return { ...measured, goal, reached: value >= atLeast && value <= atMost };
 }
 
 function median(values: readonly number[]): number {

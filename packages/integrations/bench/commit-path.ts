@@ -1,11 +1,14 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { Priority, TaskChangedSchema, TaskSchema } from "@tributary/contracts";
-import { type Database, migrate, openPostgres, run } from "@tributary/db";
+import { type Database, migrate, openPglite, openPostgres, run } from "@tributary/db";
 import { asOwner, startPrivatePostgres } from "@tributary/db/testing";
 import { append, createHandOff, ensurePartitions, migrations as pipelineTables } from "@tributary/pipeline";
 import { type Signal, signal } from "@tributary/sdk";
 import { createHash, randomUUID } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { commit } from "../src/commit.ts";
 import { migrations, type Runtime } from "../src/index.ts";
 import type { Lease } from "../src/lease.ts";
@@ -17,28 +20,29 @@ import type { Lease } from "../src/lease.ts";
  * the same tables, so that both meet the same noise.
  */
 export type Phase = "new" | "unchanged" | "changed";
+/** Embedded is PGlite, on disk as the hub has it: both sides share its one connection. */
+export type Mode = "cluster" | "embedded";
 
 const BATCH = 500;
 const BATCHES = 16;
 const occurredAt = new Date("2026-11-21T09:30:00Z");
 
-export const commitBench = (phase: Phase) => ({
-  name: `integrations/commit-${phase}`,
+export const commitBench = (phase: Phase, mode: Mode = "cluster") => ({
+  name: `pipeline/commit-${phase}${mode === "embedded" ? "-embedded" : ""}`,
   unit: "rows/s",
-  run: () => measureCommit(phase),
+  goal: { of: "ratio", atLeast: 0.5 } as const,
+  run: () => measureCommit(phase, mode),
   /** Every run starts a server of its own. */
   repeats: 3,
 });
 
-async function measureCommit(phase: Phase): Promise<{ ours: number; ceiling: number }> {
-  const server = await startPrivatePostgres();
-  const database = openPostgres({ url: server.url });
-  // For the ceiling: no role, no policy, and no transaction around its statement.
-  const owner = openPostgres({ url: server.url });
+async function measureCommit(phase: Phase, mode: Mode): Promise<{ ours: number; ceiling: number }> {
+  const { database, owner, unconfine, close } = mode === "cluster" ? await openCluster() : await openEmbedded();
   const handOff = await createHandOff({ database, process: randomUUID() });
   try {
     await migrate(database, [pipelineTables, migrations]);
     await ensurePartitions(database, new Date());
+    await unconfine();
     const runtime = { database, append, committed: handOff.committed } as unknown as Runtime;
     const ours = commits(runtime, await connected(database));
     const bare = statements(owner, await connected(database));
@@ -49,10 +53,41 @@ async function measureCommit(phase: Phase): Promise<{ ours: number; ceiling: num
     return await both(ours, bare, signals, events);
   } finally {
     await handOff.stop();
+    await close();
+  }
+}
+
+interface Opened {
+  readonly database: Database;
+  /** For the ceiling: no role, no policy, and no transaction around its statement. */
+  readonly owner: Database;
+  /** After the migrations, which confine the process to a role that reads nothing. */
+  unconfine(): Promise<void>;
+  close(): Promise<void>;
+}
+
+async function openCluster(): Promise<Opened> {
+  const server = await startPrivatePostgres();
+  const database = openPostgres({ url: server.url });
+  const owner = openPostgres({ url: server.url });
+  const close = async (): Promise<void> => {
     await database.close();
     await owner.close();
     await server.stop();
-  }
+  };
+  return { database, owner, unconfine: async () => {}, close };
+}
+
+async function openEmbedded(): Promise<Opened> {
+  const folder = mkdtempSync(join(tmpdir(), "tributary-embedded-"));
+  const database = await openPglite({ dataDir: join(folder, "database") });
+  const close = async (): Promise<void> => {
+    await database.close();
+    rmSync(folder, { recursive: true, force: true });
+  };
+  // Our transactions take their role themselves; what is outside of them has the login's.
+  const unconfine = async (): Promise<void> => void (await database.pglite.exec("RESET ROLE"));
+  return { database, owner: database, unconfine, close };
 }
 
 /** @returns what to time, after everything that may be made beforehand was made. It answers how many events were new. */

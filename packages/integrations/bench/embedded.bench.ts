@@ -28,6 +28,7 @@ ON CONFLICT (organization_id, consumer, connection_id) DO UPDATE SET settled = e
 export default {
   name: "pipeline/embedded",
   unit: "events/s",
+  goal: { of: "ours", atLeast: 10_000 },
   repeats: 3,
   run: async () => {
     const folder = mkdtempSync(join(tmpdir(), "tributary-embedded-"));

@@ -33,6 +33,7 @@ interface BenchContext {
 export default {
   name: "pipeline/sustained",
   unit: "events/s",
+  goal: { of: "ratio", atLeast: 0.5 },
   repeats: 3,
   run: async ({ warmUp, seconds = SECONDS, log }: BenchContext) => {
     const length = warmUp ? 1 : seconds;

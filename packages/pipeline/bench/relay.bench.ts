@@ -19,6 +19,7 @@ const BYTES = 300;
 export default {
   name: "pipeline/relay",
   unit: "events/s",
+  goal: { of: "ratio", atLeast: 0.6 },
   /** Every run starts its servers anew. */
   repeats: 3,
   async run() {

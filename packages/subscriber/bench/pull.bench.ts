@@ -19,6 +19,7 @@ const WINDOW = 1_000;
 export default {
   name: "pipeline/subscriber",
   unit: "events/s",
+  goal: { of: "ratio", atLeast: 0.5 },
   repeats: 3,
   run: async () => {
     const nats = await startPrivateNats();

@@ -20,6 +20,7 @@ const scope: CredentialScope = {
 export default {
   name: "vault/open",
   unit: "openings/s",
+  goal: { of: "ours", atLeast: 20_000 },
   async run() {
     const { stored, context, dataKey } = sealed();
     const ours = rate(() => plaintextOf(scope, "access_token", stored, dataKey).length);

@@ -28,6 +28,7 @@ const SOCKETS = 64;
 export default {
   name: "api/webhook",
   unit: "req/s",
+  goal: { of: "ratio", atLeast: 0.5 },
   /** Every run starts a server of its own. */
   repeats: 3,
   async run() {

@@ -1,0 +1,3 @@
+import { commitBench } from "./commit-path.ts";
+
+export default commitBench("changed", "embedded");
