@@ -1,18 +1,18 @@
+import fc from "fast-check";
 import { asOwner } from "@tributary/db/testing";
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Database, migrate, openPglite, run } from "@tributary/db";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { append } from "./append.ts";
-import { createHandOff, type HandOff } from "./hand-off.ts";
 import { deleteConnectionEvents } from "./ledger.ts";
 import { migrations } from "./migrations.ts";
-import { createEventStream, type EventStream, type StreamedEvent } from "./stream.ts";
+import { createEventStream, type StreamedEvent } from "./stream.ts";
 import { sampleBatch } from "./testing/sample-batch.ts";
+import { openStreamStage, type Reader, type ReadOptions, type StreamStage } from "./testing/stream-stage.ts";
 
 let database: Database;
-let handOff: HandOff;
-let stream: EventStream;
+let stage: StreamStage;
 beforeAll(async () => {
   database = await openPglite();
   await migrate(database, [migrations]);
@@ -23,54 +23,12 @@ afterAll(() => database.close());
 let organizationId: string;
 beforeEach(async () => {
   organizationId = `org${randomUUID().slice(0, 8)}`;
-  handOff = await createHandOff({ database, process: randomUUID() });
-  stream = await createEventStream({ database, handOff });
+  stage = await openStreamStage(database, organizationId);
 });
-afterEach(async () => {
-  await stream.stop();
-  await handOff.stop();
-});
+afterEach(() => stage.stop());
 
-async function write(connectionId: string, count: number, types?: readonly string[]): Promise<void> {
-  const batch = sampleBatch(connectionId, count, { organizationId, ...(types === undefined ? {} : { types }) });
-  const first = await asOwner(database, (tx) => append(tx, batch));
-  handOff.committed(batch, first);
-}
-
-interface Reader {
-  readonly got: StreamedEvent[];
-  /** Waits for so many events, `turns` times 10 ms at most. */
-  until(count: number, turns?: number): Promise<StreamedEvent[]>;
-  settle(event: StreamedEvent, outcome?: "handled" | "dead_letter"): Promise<void>;
-  close(): Promise<void>;
-}
-
-function read(options: { window?: number; types?: string[]; on?: EventStream; autoSettle?: boolean } = {}): Reader {
-  const { window = 256, types = [], on = stream, autoSettle = false } = options;
-  const abort = new AbortController();
-  const got: StreamedEvent[] = [];
-  const wish = { organizationId, consumer: "billing", types, window, signal: abort.signal };
-  const settle = (event: StreamedEvent, outcome: "handled" | "dead_letter" = "handled") =>
-    on.settle({ ...event, consumer: "billing", outcome, reason: "why" });
-  const reading = (async () => {
-    for await (const event of on.subscribe(wish)) {
-      got.push(event);
-      if (autoSettle) void settle(event);
-    }
-  })();
-  return {
-    got,
-    settle,
-    until: async (count, turns = 400) => {
-      for (let turn = 0; got.length < count && turn < turns; turn++) await sleep(10);
-      return got;
-    },
-    close: async () => {
-      abort.abort();
-      await reading;
-    },
-  };
-}
+const write: StreamStage["write"] = (...what) => stage.write(...what);
+const read = (options: ReadOptions = {}): Reader => stage.read({ fate: () => "none", ...options });
 
 const sequences = (events: readonly StreamedEvent[], connectionId?: string): number[] =>
   events
@@ -126,7 +84,7 @@ describe("a stream", () => {
   it("passes over types that the consumer did not ask for, and remembers that it did", async () => {
     const a = randomUUID();
     for (const count of [300, 300]) await write(a, count, ["a.v1.Other", "a.v1.Other", "a.v1.Wanted"]);
-    const reader = read({ types: ["a.v1.Wanted"], autoSettle: true });
+    const reader = read({ types: ["a.v1.Wanted"], fate: () => "handled" });
     await reader.until(200);
     await write(a, 1, ["a.v1.Other"]);
     await write(a, 1, ["a.v1.Wanted"]);
@@ -173,6 +131,35 @@ describe("a stream", () => {
     }
     await writer;
     for (const id of connections) expect(effects.get(id)).toEqual(upTo(55));
+  });
+
+  const commits = fc.array(
+    fc.record({ one: fc.nat(1), count: fc.integer({ min: 1, max: 20 }), told: fc.boolean(), pauseMs: fc.nat(4) }),
+    { minLength: 20, maxLength: 50 },
+  );
+
+  it("gives every event once and in order to a reader that falls behind, whoever commits, told or not", async () => {
+    await fc.assert(
+      fc.asyncProperty(commits, fc.integer({ min: 1, max: 60 }), async (drawn, window) => {
+        const connections = [randomUUID(), randomUUID()];
+        const written = [0, 0];
+        const reader = read({ window, fate: () => "handled", types: ["a.v1.Wanted"] });
+        for (const { one, count, told, pauseMs } of drawn) {
+          const id = connections[one] as string;
+          const batch = sampleBatch(id, count, { organizationId, types: ["a.v1.Wanted"] });
+          // What another process commits is not told here.
+          if (told) await write(id, count);
+          else await asOwner(database, (tx) => append(tx, batch));
+          written[one] = (written[one] ?? 0) + count;
+          if (pauseMs > 0) await sleep(pauseMs);
+        }
+        await reader.until((written[0] ?? 0) + (written[1] ?? 0), 500);
+        await reader.close();
+        for (const [one, id] of connections.entries())
+          expect(sequences(reader.got, id)).toEqual(upTo(written[one] ?? 0));
+      }),
+      { numRuns: 6 },
+    );
   });
 
   it("serves one subscriber of a name at a time; the next begins when the first leaves", async () => {
@@ -225,7 +212,7 @@ describe("settling", () => {
     await write(a, 6, ["a.v1.Wanted", "a.v1.Other"]);
     const reader = read({ window: 3, types: ["a.v1.Wanted"] });
     await reader.until(3);
-    const other = await createEventStream({ database, handOff });
+    const other = await createEventStream({ database, handOff: stage.handOff });
     // Making a stream on PGlite takes it for the only one; the lease is the reader's still as far as it is concerned.
     for (const index of [2, 1, 0, 0]) {
       const event = reader.got[index] as StreamedEvent;
@@ -255,7 +242,7 @@ describe("settling", () => {
       outcome: "handled" as const,
       ...change,
     };
-    await expect(stream.settle(settlement)).rejects.toThrow("unknown_consumer_or_event");
+    await expect(stage.stream.settle(settlement)).rejects.toThrow("unknown_consumer_or_event");
     await reader.close();
   });
 });

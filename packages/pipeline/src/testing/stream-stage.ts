@@ -3,12 +3,15 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { append } from "../append.ts";
 import { type Consumers, createConsumers } from "../consumers.ts";
-import { createHandOff } from "../hand-off.ts";
-import { createEventStream, type StreamedEvent } from "../stream.ts";
+import { createHandOff, type HandOff } from "../hand-off.ts";
+import { createEventStream, type EventStream, type StreamedEvent } from "../stream.ts";
 import { sampleBatch } from "./sample-batch.ts";
 
 /** One hub's stream of events for one organisation, with what a test of it does again and again. */
 export interface StreamStage {
+  readonly handOff: HandOff;
+  /** Another one after a restart. */
+  readonly stream: EventStream;
   readonly consumers: Consumers;
   /** Commits events of a connection, and tells the stream of them. */
   write(connectionId: string, count: number, types?: readonly string[]): Promise<void>;
@@ -34,6 +37,7 @@ export interface Reader {
   readonly got: StreamedEvent[];
   /** What came, as soon as that many did or the turns of 10 ms are over. */
   until(count: number, turns?: number): Promise<StreamedEvent[]>;
+  settle(event: StreamedEvent, outcome?: "handled" | "dead_letter"): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -41,6 +45,10 @@ export async function openStreamStage(database: Database, organizationId: string
   const handOff = await createHandOff({ database, process: randomUUID() });
   let stream = await createEventStream({ database, handOff });
   return {
+    handOff,
+    get stream() {
+      return stream;
+    },
     consumers: createConsumers({ database, outstanding: (...who) => stream.outstanding(...who) }),
     write: async (connectionId, count, types = ["a.v1.Wanted"]) => {
       const batch = sampleBatch(connectionId, count, { organizationId, types });
@@ -51,15 +59,18 @@ export async function openStreamStage(database: Database, organizationId: string
       const on = stream;
       const abort = new AbortController();
       const got: StreamedEvent[] = [];
+      const settle = (event: StreamedEvent, outcome: "handled" | "dead_letter" = "handled"): Promise<void> =>
+        on.settle({ ...event, consumer, outcome, reason: "why" });
       const reading = (async () => {
         for await (const event of on.subscribe({ organizationId, consumer, types, window, signal: abort.signal })) {
           got.push(event);
           const outcome = fate(event);
-          if (outcome !== "none") void on.settle({ ...event, consumer, outcome, reason: "why" });
+          if (outcome !== "none") void settle(event, outcome);
         }
       })();
       return {
         got,
+        settle,
         until: async (count, turns = 500) => {
           for (let turn = 0; got.length < count && turn < turns; turn++) await sleep(10);
           return got;
