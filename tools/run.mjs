@@ -33,7 +33,13 @@ const node = localNode();
 const [name = "", ...rest] = process.argv.slice(2);
 const job = jobs[name];
 if (job === undefined) fail(`unknown job "${name}"; one of: ${Object.keys(jobs).join(", ")}`, 2);
-const env = { ...process.env, PATH: bin + delimiter + process.env.PATH, NODE_OPTIONS: process.env.NODE_OPTIONS ?? "" };
+const env = {
+  ...process.env,
+  PATH: bin + delimiter + process.env.PATH,
+  NODE_OPTIONS: process.env.NODE_OPTIONS ?? "",
+  // What was compiled, and stripped of its types, is not compiled again: a third of a start.
+  NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? join(root, "node_modules", ".cache", "compile"),
+};
 const child = spawn(node, ["--disable-warning=ExperimentalWarning", ...job, ...rest], {
   cwd: root,
   stdio: "inherit",
