@@ -33,7 +33,8 @@ afterEach(async () => {
   await hub.close();
 });
 
-const quick = { name: "billing", token: TOKEN, backoffMs: { first: 2, longest: 10 } };
+const log = { info: () => {}, warn: () => {} };
+const quick = { name: "billing", token: TOKEN, backoffMs: { first: 2, longest: 10 }, log };
 
 async function listen<Tx = undefined>(
   handle: (context: EventContext<Tx>) => Promise<void> | void,

@@ -1,7 +1,7 @@
 import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
 import { timestampDate } from "@bufbuild/protobuf/wkt";
-import { EventService, Outcome, type SubscribeResponse } from "@tributary/contracts";
+import { ConsumerService, EventService, Outcome, type SubscribeResponse } from "@tributary/contracts";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Settlement } from "./outcome.ts";
 import { type Delivery, type Source, type SourceOptions, SubscriberError } from "./source.ts";
@@ -14,7 +14,6 @@ const REFUSALS = new Set([
   Code.Unimplemented,
   Code.FailedPrecondition,
 ]);
-const ACK_ATTEMPTS = 6;
 const ACK_TIMEOUT_MS = 10_000;
 
 /** Events from a hub, over a Connect stream. */
@@ -31,23 +30,41 @@ export function createHttpSource({ url, name, token, types, window, log, backoff
   });
   const client = createClient(EventService, transport);
 
-  /** An acknowledgement that cannot be brought home is not lost: the event comes again, and is acknowledged again. */
-  async function acknowledge(event: SubscribeResponse, settlement: Settlement): Promise<void> {
+  /** The hub sends again what was never acknowledged, and only to a new stream: so this does not stop at some attempt. */
+  async function acknowledge(event: SubscribeResponse, settlement: Settlement, giveUp: AbortSignal): Promise<void> {
     if (settlement.outcome === "released") return;
-    const { connectionId, sequence, replayId, redrive } = event;
+    const { id, connectionId, sequence, replayId, redrive } = event;
     const dead = settlement.outcome === "dead_letter";
     const outcome = dead ? Outcome.DEAD_LETTER : Outcome.HANDLED;
     const reason = dead ? settlement.reason : "";
-    for (let attempt = 1; attempt <= ACK_ATTEMPTS; attempt++) {
+    const request = { consumer: name, connectionId, sequence, outcome, reason, replayId, redrive };
+    for (let attempt = 1; ; attempt++) {
+      giveUp.throwIfAborted();
       try {
-        const request = { consumer: name, connectionId, sequence, outcome, reason, replayId, redrive };
-        await client.ack(request, { timeoutMs: ACK_TIMEOUT_MS });
+        await client.ack(request, { timeoutMs: ACK_TIMEOUT_MS, signal: giveUp });
         return;
       } catch (error) {
         const { code } = ConnectError.from(error);
-        if (REFUSALS.has(code) || code === Code.NotFound) return log.warn({ code: Code[code] }, "ack refused");
-        await sleep(backoff(attempt));
+        if (REFUSALS.has(code) || code === Code.NotFound) return log.warn({ id, code: Code[code] }, "ack refused");
+        if (!giveUp.aborted)
+          log.warn({ id, code: Code[code], attempt }, "the hub has not heard of an event's outcome yet");
+        await sleep(backoff(attempt), undefined, { signal: giveUp });
       }
+    }
+  }
+
+  /**
+   * Asks for the consumer, so that whoever starts learns at once of a hub that is not there or does not know the token.
+   * What else may be wrong, the stream says.
+   */
+  async function open(): Promise<void> {
+    try {
+      await createClient(ConsumerService, transport).getConsumer({ name }, { timeoutMs: ACK_TIMEOUT_MS });
+    } catch (cause) {
+      const { code, rawMessage } = ConnectError.from(cause);
+      if (code === Code.NotFound || code === Code.PermissionDenied) return;
+      const kind = REFUSALS.has(code) ? "refused" : "unreachable";
+      throw new SubscriberError(kind, `the hub at ${url.origin} answers ${Code[code]}: ${rawMessage}`, { cause });
     }
   }
 
@@ -56,7 +73,7 @@ export function createHttpSource({ url, name, token, types, window, log, backoff
       try {
         for await (const event of client.subscribe({ consumer: name, types: [...types], window }, { signal })) {
           failures = 0;
-          take(delivery(event, (settlement) => acknowledge(event, settlement)));
+          take(delivery(event, (settlement, giveUp) => acknowledge(event, settlement, giveUp)));
         }
       } catch (error) {
         if (signal.aborted) return;
@@ -64,7 +81,8 @@ export function createHttpSource({ url, name, token, types, window, log, backoff
         // The consumer stands with other types; the hub says which.
         if (code === Code.FailedPrecondition)
           throw new SubscriberError("consumer_differs", rawMessage.replace("consumer_differs: ", ""));
-        if (REFUSALS.has(code)) throw new SubscriberError("refused", `the hub answers ${Code[code]}`, { cause: error });
+        if (REFUSALS.has(code))
+          throw new SubscriberError("refused", `the hub answers ${Code[code]}: ${rawMessage}`, { cause: error });
         log.warn({ code: Code[code], failures }, "the stream ended; connecting again");
       }
       failures++;
@@ -72,7 +90,7 @@ export function createHttpSource({ url, name, token, types, window, log, backoff
     }
   }
 
-  return { open: () => Promise.resolve(), run, close: () => Promise.resolve() };
+  return { open, run, close: () => Promise.resolve() };
 }
 
 function delivery(event: SubscribeResponse, settle: Delivery["settle"]): Delivery {

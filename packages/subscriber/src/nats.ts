@@ -90,7 +90,7 @@ export function createNatsSource(options: SourceOptions): Source {
         attributes: attributes.onlyFor === undefined ? attributes : withoutAddressee(attributes),
         data: message.data,
         attempt: message.info.deliveryCount,
-        settle: (settlement) => settle(road, message, attributes, settlement),
+        settle: (settlement, giveUp) => settle(road, message, attributes, settlement, giveUp),
       });
     }
   }
@@ -98,14 +98,20 @@ export function createNatsSource(options: SourceOptions): Source {
   const isForOthers = ({ organizationId, onlyFor = name }: EventAttributes): boolean =>
     onlyFor !== name || (options.organization !== undefined && options.organization !== organizationId);
 
-  function settle(road: Road, message: JsMsg, attributes: EventAttributes, settlement: Settlement) {
+  function settle(
+    road: Road,
+    message: JsMsg,
+    attributes: EventAttributes,
+    settlement: Settlement,
+    giveUp: AbortSignal,
+  ) {
     const acknowledge = (): void => {
       road.settled(message);
       acks.push(message);
     };
     if (settlement.outcome === "released") return road.release(message);
     if (settlement.outcome === "handled") return acknowledge();
-    return keepDeadLetter(message, attributes, settlement).then(acknowledge);
+    return keepDeadLetter(message, attributes, settlement, giveUp).then(acknowledge);
   }
 
   /** Tries until it is kept: an event is not given up before somebody else has it. */
@@ -113,6 +119,7 @@ export function createNatsSource(options: SourceOptions): Source {
     message: JsMsg,
     { id, organizationId, replayId, redrive = 0 }: EventAttributes,
     { reason, attempts }: Extract<Settlement, { outcome: "dead_letter" }>,
+    giveUp: AbortSignal,
   ): Promise<void> {
     if (connected === undefined) return;
     const { nc, js, jsm } = connected;
@@ -124,14 +131,15 @@ export function createNatsSource(options: SourceOptions): Source {
     // One that dies again after it was delivered again is another letter.
     const again = replayId !== undefined || redrive > 0;
     const msgID = [name, id, ...(again ? [replayId ?? "", redrive] : [])].join(":");
-    for (let attempt = 1; !nc.isClosed(); attempt++) {
+    for (let attempt = 1; ; attempt++) {
+      giveUp.throwIfAborted();
       try {
         await js.publish(subject, message.data, { headers: head, msgID });
         return;
       } catch {
         log.warn({ id, attempt }, "the dead letter is not kept yet");
         await jsm.streams.add({ name: DEAD_LETTER_STREAM, subjects: [...DEAD_LETTER_SUBJECTS] }).catch(() => {});
-        await sleep(backoff(attempt));
+        await sleep(backoff(attempt), undefined, { signal: giveUp });
       }
     }
   }

@@ -2,7 +2,7 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { setTimeout as sleep } from "node:timers/promises";
 import { inboxKey } from "./inbox.ts";
 import { createLanes, type Place } from "./lanes.ts";
-import { Drop, Retry, type Settlement } from "./outcome.ts";
+import { Drop, Retry, type Settlement, shown } from "./outcome.ts";
 import { createSeen } from "./seen.ts";
 import type { Delivery, Source, SubscriberLog } from "./source.ts";
 import { traced } from "./traced.ts";
@@ -45,7 +45,7 @@ export async function start<Tx>(options: RunOptions<Tx>): Promise<Running> {
   /** What cannot be settled comes again, and is settled then: `seen` knows. */
   async function settle(delivery: Delivery, settlement: Settlement): Promise<void> {
     try {
-      await delivery.settle(settlement);
+      await delivery.settle(settlement, ending.signal);
     } catch (error) {
       log.warn({ id: delivery.attributes.id, error: nameOf(error) }, "not settled");
     }
@@ -56,10 +56,13 @@ export async function start<Tx>(options: RunOptions<Tx>): Promise<Running> {
     const { attemptsMax = 10, afterLastAttempt = "continue", backoff } = options;
     let holding = false;
     try {
-      for (let { attempt } = delivery; ; attempt++) {
+      for (let calls = 1; ; calls++) {
+        const attempt = delivery.attempt + calls - 1;
         const settlement = await attempted(delivery, attempt);
         if (!(settlement instanceof Failure)) return settlement;
-        const last = attempt >= attemptsMax;
+        // It may have failed because it was told to end.
+        if (stopping.signal.aborted) return { outcome: "released" };
+        const last = calls >= attemptsMax;
         if (last && afterLastAttempt === "continue")
           return dead(`attempts exhausted: ${nameOf(settlement.cause)}`, attempt);
         if (last && !holding) {
@@ -70,7 +73,7 @@ export async function start<Tx>(options: RunOptions<Tx>): Promise<Running> {
         const { id, type, connectionId } = delivery.attributes;
         const error = nameOf(settlement.cause);
         log.warn({ id, type, connectionId, attempt, error }, "the handler failed; it is called again");
-        const pauseMs = settlement.afterMs ?? backoff(attempt);
+        const pauseMs = settlement.afterMs ?? backoff(calls);
         await place.yieldFor(sleep(pauseMs, undefined, { signal: stopping.signal }).catch(() => {}));
       }
     } finally {
@@ -114,26 +117,31 @@ export async function start<Tx>(options: RunOptions<Tx>): Promise<Running> {
     void settle(delivery, { outcome: "handled" });
   }
 
+  const deadlines: NodeJS.Timeout[] = [];
+  const endWithin = (ms: number): void => void deadlines.push(setTimeout(() => ending.abort(), ms));
+
   await source.open();
   const done = (async () => {
     try {
       await source.run(stopping.signal, take);
     } finally {
       stopping.abort();
+      if (deadlines.length === 0) endWithin(DRAIN_MS);
       const back = lanes.clear();
       await Promise.all(back.map((delivery) => settle(delivery, { outcome: "released" })));
       await lanes.idle();
+      ending.abort();
+      for (const timer of deadlines) clearTimeout(timer);
       await source.close();
     }
   })();
   done.catch(ignore);
 
-  async function stop(withinMs = 10_000): Promise<void> {
+  async function stop(withinMs = DRAIN_MS): Promise<void> {
     stopping.abort();
     for (const name of drainOn) process.off(name, drain);
-    const timer = setTimeout(() => ending.abort(), withinMs);
+    endWithin(withinMs);
     await done.catch(ignore);
-    clearTimeout(timer);
   }
   const { signal, drainOn = [] } = options;
   const drain = (): void => void stop();
@@ -145,6 +153,8 @@ export async function start<Tx>(options: RunOptions<Tx>): Promise<Running> {
   signal?.addEventListener("abort", () => void stop(), { once: true });
   return { done, stop, stats: (): SubscriptionStats => ({ ...stats }) };
 }
+
+const DRAIN_MS = 10_000;
 
 /**
  * What is delivered again holds no live event up: a replay has a lane of its own and keeps its order; a redriven dead
@@ -169,7 +179,7 @@ const ignore = (): void => {};
 
 const dead = (reason: string, attempts: number): Settlement => ({
   outcome: "dead_letter",
-  reason: reason.slice(0, 500),
+  reason: shown(reason),
   attempts,
 });
 

@@ -7,8 +7,12 @@ export interface Delivery {
   readonly data: Uint8Array;
   /** How often it was delivered, from 1. */
   readonly attempt: number;
-  /** Tells the source, and tries again while it is away. Settling twice is harmless. */
-  settle(settlement: Settlement): Promise<void> | void;
+  /**
+   * Tells the source, and tries again for as long as it is away: an outcome that nobody heard is lost, and with it a dead
+   * letter. Settling twice is harmless.
+   * @param giveUp the subscriber ends and waits no longer: the event comes again, to whoever reads next. @throws then.
+   */
+  settle(settlement: Settlement, giveUp: AbortSignal): Promise<void> | void;
 }
 
 /** Where events come from. */

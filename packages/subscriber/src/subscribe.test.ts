@@ -15,7 +15,8 @@ afterEach(async () => {
   await hub.close();
 });
 
-const quick = { name: "billing", token: TOKEN, backoffMs: { first: 2, longest: 10 } };
+const log = { info: () => {}, warn: () => {} };
+const quick = { name: "billing", token: TOKEN, backoffMs: { first: 2, longest: 10 }, log };
 
 type Handle = (context: EventContext, title: string) => Promise<void> | void;
 
@@ -216,8 +217,103 @@ describe("a subscription over HTTP", () => {
   });
 
   it("ends with a reason when the hub refuses it", async () => {
-    const subscription = await listen(() => {}, { token: "wrong" });
-    await expect(subscription.done).rejects.toThrow("refused: the hub answers Unauthenticated");
+    await expect(listen(() => {}, { token: "wrong" })).rejects.toThrow(
+      /^refused: the hub at .* answers Unauthenticated/,
+    );
+    const subscription = await listen(() => {});
+    hub.refuse();
+    await expect(subscription.done).rejects.toThrow("refused: the hub answers Unauthenticated: no");
+  });
+
+  it("says at its start that no hub is there", async () => {
+    await expect(listen(() => {}, { url: "http://127.0.0.1:1" })).rejects.toThrow(/^unreachable: the hub at /);
+  });
+
+  it("keeps a dead letter for a hub that is away for long, and goes on when it is back", async () => {
+    const subscription = await listen(
+      ({ sequence }) => {
+        if (sequence === 1n) throw drop("must be kept");
+      },
+      { window: 1 },
+    );
+    hub.failAcks(25);
+    hub.publish(completed("c1", 1), completed("c1", 2));
+    await until("both are settled", () => hub.acks.length === 2);
+    expect(hub.acks.map(({ sequence, outcome, reason }) => [sequence, outcome, reason])).toEqual([
+      [1n, Outcome.DEAD_LETTER, "must be kept"],
+      [2n, Outcome.HANDLED, ""],
+    ]);
+    expect(subscription.stats()).toMatchObject({ handled: 1, deadLetters: 1 });
+  });
+
+  it("stops within the time it is given, although the hub does not hear of an outcome", async () => {
+    hub.failAcks(Number.POSITIVE_INFINITY);
+    const handled = Promise.withResolvers<void>();
+    const subscription = await listen(() => handled.resolve(), { backoffMs: { first: 30_000, longest: 30_000 } });
+    hub.publish(completed("c1", 1));
+    await handled.promise;
+    const since = performance.now();
+    await subscription.stop(50);
+    expect(performance.now() - since).toBeLessThan(2_000);
+    expect(hub.acks).toEqual([]);
+  });
+
+  it("counts calls and not deliveries before it gives an event up", async () => {
+    const calls: string[] = [];
+    const first = Promise.withResolvers<void>();
+    await listen(
+      async ({ id, attempt }) => {
+        calls.push(id);
+        if (id === "c1-1") await first.promise;
+        else if (calls.filter((one) => one === id).length < 3) throw new Error(`delivery ${attempt}`);
+      },
+      { attemptsMax: 3 },
+    );
+    hub.publish(completed("c1", 1), completed("c1", 2));
+    await until("the first is being handled", () => calls.length === 1);
+    for (let streams = 2; streams <= 5; streams++) {
+      hub.cut();
+      await until("it reads again", () => hub.requests.length === streams);
+    }
+    first.resolve();
+    await until("both are settled", () => hub.acks.length === 2);
+    expect(hub.acks.map(({ outcome }) => outcome)).toEqual([Outcome.HANDLED, Outcome.HANDLED]);
+    expect(calls).toEqual(["c1-1", "c1-2", "c1-2", "c1-2"]);
+  });
+
+  it("gives nothing up because a handler failed that was told to end", async () => {
+    const begun = Promise.withResolvers<void>();
+    const subscription = await listen(
+      ({ signal }) =>
+        new Promise((_, reject) => {
+          begun.resolve();
+          signal.addEventListener("abort", () => reject(new Error("ended")));
+        }),
+      { attemptsMax: 1 },
+    );
+    hub.publish(completed("c1", 1));
+    await begun.promise;
+    await subscription.stop(20);
+    expect(hub.acks).toEqual([]);
+    expect(subscription.stats().deadLetters).toBe(0);
+  });
+});
+
+describe("what a handler throws", () => {
+  it.each([-1, Number.NaN, "soon" as unknown as number])("refuses to wait for %s", (afterMs) => {
+    expect(() => retry(afterMs)).toThrow(RangeError);
+  });
+
+  it("waits no longer than a timer can", () => {
+    expect(retry(90 * 86_400_000).afterMs).toBe(2 ** 31 - 1);
+  });
+
+  it.each([
+    [`${"x".repeat(499)}🌊`, `${"x".repeat(499)}\uFFFD`],
+    ["bad\0 customer\n", "bad  customer "],
+    [undefined as unknown as string, "no reason given"],
+  ])("gives a reason that every road can carry", (given, reason) => {
+    expect(drop(given).reason).toBe(reason);
   });
 });
 
@@ -228,6 +324,7 @@ describe("what makes no sense", () => {
     ["another protocol", () => subscribe({ url: "amqp://127.0.0.1", name: "a" })],
     ["no window", () => subscribe({ url, name: "a", window: 0 })],
     ["an impatient broker", () => subscribe({ url, name: "a", ackWaitMs: 10 })],
+    ["half a window", () => subscribe({ url, name: "a", window: 1.5 })],
     ["no concurrency", () => subscribe({ url, name: "a", concurrency: 0 })],
     [
       "two handlers of one type",

@@ -28,7 +28,7 @@ export interface SubscribeOptions<Tx = undefined> {
    * Default 10 s, at least 1 s.
    */
   readonly ackWaitMs?: number;
-  /** Calls of a handler for one event before it is given up. Default 10. */
+  /** Calls of a handler for one event, in this process, before it is given up. Default 10. */
   readonly attemptsMax?: number;
   /**
    * What happens to an event that is given up after `attemptsMax` calls, and to what follows it in its connection.
@@ -44,7 +44,8 @@ export interface SubscribeOptions<Tx = undefined> {
   /** Stops as {@link Subscription.stop} does. */
   readonly signal?: AbortSignal;
   /** Stops as {@link Subscription.stop} does when the process is told to end, as by ["SIGTERM"]. Default: none. */
-  readonly drainOn?: readonly NodeJS.Signals[];
+  readonly drainOn?: readonly ("SIGTERM" | "SIGINT" | "SIGHUP" | "SIGQUIT" | "SIGUSR2")[];
+  /** Default: warnings go to the console. */
   readonly log?: SubscriberLog;
   /** In [0, 1); spreads retries. Default Math.random. */
   readonly random?: () => number;
@@ -54,7 +55,7 @@ export interface SubscribeOptions<Tx = undefined> {
 export interface EventContext<Tx = undefined> extends Omit<EventAttributes, "time" | "onlyFor"> {
   /** When it happened, by the provider's clock. */
   readonly time: Date;
-  /** Which call this is, from 1; other processes' calls count as far as the source knows of them. */
+  /** Which delivery or call this is, from 1: what other processes were sent counts as far as the source knows of it. */
   readonly attempt: number;
   /** Aborts when the subscriber has to end and will not wait any longer. */
   readonly signal: AbortSignal;
@@ -134,7 +135,7 @@ export function subscribe<Tx = undefined>(options: SubscribeOptions<Tx>): Subscr
     },
     start: async (): Promise<Running> => {
       if (handlers.size === 0) throw new SubscriberError("usage", "a subscription needs a handler");
-      const { name, token, organization, window = 1_000, ackWaitMs = 10_000, log = SILENT } = options;
+      const { name, token, organization, window = 1_000, ackWaitMs = 10_000, log = CONSOLE } = options;
       const shared = { url, name, token, organization, window, ackWaitMs, log, backoff, types: [...handlers.keys()] };
       const source =
         url.protocol === "nats:" || url.protocol === "tls:" ? createNatsSource(shared) : createHttpSource(shared);
@@ -144,7 +145,11 @@ export function subscribe<Tx = undefined>(options: SubscribeOptions<Tx>): Subscr
   return subscriber;
 }
 
-const SILENT: SubscriberLog = { info: () => {}, warn: () => {} };
+const CONSOLE: SubscriberLog = {
+  info: () => {},
+  // eslint-disable-next-line no-console -- whoever gives no log of their own is to hear of what goes wrong all the same
+  warn: (fields, message) => console.warn(`tributary: ${message}`, fields),
+};
 
 function check<Tx>({
   url,
@@ -155,7 +160,8 @@ function check<Tx>({
   ackWaitMs = 1_000,
 }: SubscribeOptions<Tx>): URL {
   if (!/^[a-z0-9-]{1,64}$/.test(name)) throw new SubscriberError("usage", "a name is a-z, 0-9 and hyphens, at most 64");
-  if (!(window >= 1 && window <= 10_000)) throw new SubscriberError("usage", "a window is 1 to 10,000");
+  if (!(Number.isInteger(window) && window >= 1 && window <= 10_000))
+    throw new SubscriberError("usage", "a window is a whole number, 1 to 10,000");
   if (!(concurrency >= 1)) throw new SubscriberError("usage", "concurrency is at least 1");
   if (!(ackWaitMs >= 1_000)) throw new SubscriberError("usage", "ackWaitMs is at least 1,000");
   if (!(attemptsMax >= 1)) throw new SubscriberError("usage", "attemptsMax is at least 1");

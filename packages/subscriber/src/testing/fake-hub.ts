@@ -4,6 +4,7 @@ import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import {
   type AckRequest,
+  ConsumerService,
   EventService,
   Outcome,
   type SubscribeRequest,
@@ -23,6 +24,8 @@ export interface FakeHub {
   publish(...events: SubscribeResponse[]): void;
   /** Cuts every stream. */
   cut(): void;
+  /** Knows no token any more, and cuts every stream. */
+  refuse(): void;
   /** Answers the next acknowledgements with "unavailable". */
   failAcks(count: number): void;
   close(): Promise<void>;
@@ -36,15 +39,23 @@ export async function startFakeHub(): Promise<FakeHub> {
   const attempts = new Map<string, number>();
   const requests: SubscribeRequest[] = [];
   const acks: AckRequest[] = [];
+  let token: string | undefined = TOKEN;
   let failing = 0;
   let generation = 0;
   const name = (one: { connectionId: string; sequence: bigint; replayId: string; redrive: number }): string =>
     `${one.connectionId} ${one.sequence} ${one.replayId} ${one.redrive}`;
 
+  const consumers = (router: ConnectRouter): ConnectRouter =>
+    router.service(ConsumerService, {
+      getConsumer: (_, context) => {
+        const known = context.requestHeader.get("authorization") === `Bearer ${token}`;
+        throw known ? new ConnectError("not_found", Code.NotFound) : new ConnectError("no", Code.Unauthenticated);
+      },
+    });
   const routes = (router: ConnectRouter): ConnectRouter =>
-    router.service(EventService, {
+    consumers(router).service(EventService, {
       subscribe: async function* (request, context) {
-        if (context.requestHeader.get("authorization") !== `Bearer ${TOKEN}`)
+        if (context.requestHeader.get("authorization") !== `Bearer ${token}`)
           throw new ConnectError("no", Code.Unauthenticated);
         requests.push(request);
         const mine = generation;
@@ -75,6 +86,10 @@ export async function startFakeHub(): Promise<FakeHub> {
     acks,
     publish: (...more) => events.push(...more),
     cut: () => generation++,
+    refuse: () => {
+      token = undefined;
+      generation++;
+    },
     failAcks: (count) => (failing = count),
     close: async () => {
       generation++;
