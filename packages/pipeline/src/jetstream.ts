@@ -10,7 +10,7 @@ export type Outcome =
   | { readonly kind: "stored"; readonly streamSequence: number }
   /** The stream has had it: by its id, within the last two minutes. */
   | { readonly kind: "duplicate"; readonly streamSequence: number }
-  /** The stream did not end where it was expected to. */
+  /** The stream did not end where, or with what, it was expected to. */
   | { readonly kind: "out_of_turn" }
   /** The event itself is refused, for good. */
   | { readonly kind: "poison"; readonly reason: string }
@@ -168,6 +168,9 @@ function createAckTracker(nc: NatsConnection) {
       events.forEach((event, index) => {
         const head = messageHeaders(event);
         head.set("Nats-Expected-Last-Sequence", String(lastSequence + index));
+        // Somebody else's message in the first place would make the numbers right again for all that follow it.
+        const before = events[index - 1];
+        if (before !== undefined) head.set("Nats-Expected-Last-Msg-Id", before.id);
         nc.publish(event.subject, event.payload, { headers: head, reply: `${inbox}.${id}.${index}` });
       });
       await promise;
@@ -189,12 +192,13 @@ interface PubAck {
 }
 
 const WRONG_LAST_SEQUENCE = 10071;
+const WRONG_LAST_MSG_ID = 10070;
 const MESSAGE_TOO_LARGE = 10054;
 
 function outcome({ seq, duplicate, error }: PubAck): Outcome {
   if (error === undefined && seq !== undefined)
     return { kind: duplicate === true ? "duplicate" : "stored", streamSequence: seq };
-  if (error?.err_code === WRONG_LAST_SEQUENCE) return { kind: "out_of_turn" };
+  if (error?.err_code === WRONG_LAST_SEQUENCE || error?.err_code === WRONG_LAST_MSG_ID) return { kind: "out_of_turn" };
   if (error?.err_code === MESSAGE_TOO_LARGE) return { kind: "poison", reason: "message_too_large" };
   return { kind: "refused", reason: `refused_${error?.err_code ?? error?.code ?? "unknown"}` };
 }
@@ -207,8 +211,8 @@ function messageHeaders(event: LedgerEvent) {
   return head;
 }
 
-/** Room for the expected sequence and the framing of the headers. */
-const FRAMING_BYTES = 128;
+/** Room for the expected sequence, the expected id and the framing of the headers. */
+const FRAMING_BYTES = 192;
 
 function refusal(event: LedgerEvent, maxPayloadBytes: number): string | undefined {
   if (!/^(evt|sys)\.v1(\.[a-z0-9_-]+)+$/.test(event.subject)) return "subject_refused";

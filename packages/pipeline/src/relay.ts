@@ -236,7 +236,7 @@ export function startRelay(options: RelayOptions): Relay {
         stream.lastSequence = Math.max(stream.lastSequence, outcome.streamSequence);
         if (holds.size > 0) holds.clear(connectionId);
         published++;
-      }
+      } else stopped.add(connectionId);
     }
     status = { ...status, published: status.published + published, held: holds.size };
     const progress = tally.progress(window.passed);
