@@ -1,9 +1,11 @@
-import type { ConsumerInfo, JetStreamClient, JetStreamManager, JsMsg } from "@nats-io/jetstream";
+import type { JetStreamClient, JetStreamManager, JsMsg } from "@nats-io/jetstream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type SourceOptions, SubscriberError } from "./source.ts";
 
 const LOOK_EVERY_MS = 250;
 const FLUSH_MS = 500;
+/** Longer than it takes from finding that nobody pulls to pulling. */
+const ALONE_MS = 100;
 const FORGET_EVERY_MS = 25;
 /** Four seconds: a busy broker takes its time to notice that nobody hears a pull any more. */
 const FORGET_LOOKS_MAX = 160;
@@ -14,6 +16,10 @@ export interface RoadOptions extends Pick<SourceOptions, "name" | "window" | "ac
   readonly jsm: JetStreamManager;
   /** Resolves when everything has come that the broker had sent before. */
   readonly flush: () => Promise<void>;
+  /** Calls back when the connection is lost, until the returned function is called. */
+  readonly onLoss: (listener: () => void) => () => void;
+  /** It is closed for good: the broker knows the credentials no more. */
+  readonly isClosed: () => boolean;
   readonly stream: string;
   /** Makes the consumer when it is missing. @throws SubscriberError when the existing one is of another kind. */
   readonly ensure: () => Promise<void>;
@@ -31,10 +37,33 @@ export interface Road {
   release(message: JsMsg): void;
 }
 
+/** What the broker has sent and not heard of again. */
+interface Unsettled {
+  readonly count: number;
+  /** The last stream sequence that was sent. */
+  readonly upTo: number;
+}
+
+/** Another process pulls as well. */
+class NotAlone extends Error {
+  constructor() {
+    super("another process serves this consumer");
+  }
+}
+
+/** What was on its way is lost with it. */
+class ConnectionLost extends Error {
+  constructor() {
+    super("the connection to the broker was lost");
+  }
+}
+
 export function createRoad({
   js,
   jsm,
   flush,
+  onLoss,
+  isClosed,
   stream,
   name,
   window,
@@ -57,15 +86,18 @@ export function createRoad({
       for (let failures = 0; !signal.aborted;) {
         try {
           await ensure();
-          await pull(await awaitTurn(signal), signal, (message) => {
+          await awaitTurn(signal);
+          await pull(signal, (message) => {
             failures = 0;
             take(message);
           });
         } catch (error) {
           if (signal.aborted) return;
+          if (isClosed()) throw new SubscriberError("refused", "the broker refuses the credentials", { cause: error });
           const missing = error instanceof SubscriberError && error.code === "stream_missing";
           if (error instanceof SubscriberError && !missing) throw error;
-          if (!(missing && optional === true)) log.warn({ failures }, "the broker is away; trying again");
+          if (!(error instanceof NotAlone) && !(missing && optional === true))
+            log.warn({ failures }, "the broker is away; trying again");
         }
         failures++;
         await sleep(backoff(failures), undefined, { signal }).catch(() => {});
@@ -76,32 +108,32 @@ export function createRoad({
   }
 
   /** While another process pulls for this consumer, this one stands by: two would break the order of a connection. */
-  async function awaitTurn(signal: AbortSignal): Promise<ConsumerInfo> {
+  async function awaitTurn(signal: AbortSignal): Promise<void> {
     for (let told = false; ; told = true) {
       signal.throwIfAborted();
       const info = await jsm.consumers.info(stream, name);
-      if (info.num_waiting === 0) return info;
+      if (info.num_waiting === 0) return;
       if (!told) log.info({ name }, "another process serves this consumer: standing by");
       await sleep(LOOK_EVERY_MS, undefined, { signal }).catch(() => {});
     }
   }
 
   /**
-   * What a process before this one held when it died comes again only after the broker's ack wait, in no certain order,
-   * while newer events come at once: all are kept back until everything unsettled is in these hands, then sorted.
+   * What was on its way to a process before this one when that died, or to this one when its connection was lost, comes
+   * again only after the broker's ack wait, in no certain order, while newer events come at once: all are kept back until
+   * everything unsettled is in these hands, then sorted. A lost connection ends the pull, so that the next one does so.
    * The client calls back for each message: an iterator of its costs several turns of the microtask queue for each.
    */
-  async function pull(
-    { num_ack_pending: unsettled }: ConsumerInfo,
-    signal: AbortSignal,
-    take: (message: JsMsg) => void,
-  ): Promise<void> {
+  async function pull(signal: AbortSignal, take: (message: JsMsg) => void): Promise<void> {
     const consumer = await js.consumers.get(stream, name);
     const kept = new Map<number, JsMsg>();
-    let keepBack = unsettled > 0;
+    /** Under way here since before: the broker is told so, and need not send them again. */
+    const mine = new Set(held.keys());
+    let keepBack = true;
     const callback = (message: JsMsg): void => {
-      held.set(message.seq, message);
-      if (keepBack) kept.set(message.seq, message);
+      const { seq } = message;
+      held.set(seq, message);
+      if (keepBack && !mine.has(seq)) kept.set(seq, message);
       else take(message);
     };
     pulling = true;
@@ -114,14 +146,9 @@ export function createRoad({
       void Promise.race([flush(), sleep(FLUSH_MS, undefined, { ref: false })]).finally(() => pulled.stop());
     signal.addEventListener("abort", stop, { once: true });
     if (signal.aborted) stop();
+    const forgetLoss = onLoss(() => pulled.stop(new ConnectionLost()));
     try {
-      for (let pending = unsettled; pending > kept.size && !ending.aborted;) {
-        await sleep(LOOK_EVERY_MS, undefined, { signal: ending }).catch(() => {});
-        pending = await jsm.consumers.info(stream, name).then(
-          (info) => info.num_ack_pending,
-          () => pending,
-        );
-      }
+      await complete(kept, await beAlone(kept, ending), ending);
       if (!ending.aborted) {
         keepBack = false;
         const sorted = [...kept.values()].toSorted((a, b) => a.seq - b.seq);
@@ -131,10 +158,43 @@ export function createRoad({
       const failure = await ended;
       if (failure !== undefined) throw failure;
     } finally {
+      forgetLoss();
       signal.removeEventListener("abort", stop);
       for (const message of kept.values()) release(message);
       await pulled.close();
       await giveBack();
+    }
+  }
+
+  /**
+   * Two processes may find that nobody pulls at the same moment: whoever sees another's pull beside its own steps back.
+   * The later of the two sees both, so one at most goes on.
+   * @returns what is unsettled now. @throws NotAlone.
+   */
+  async function beAlone(kept: ReadonlyMap<number, JsMsg>, ending: AbortSignal): Promise<Unsettled> {
+    await sleep(ALONE_MS, undefined, { signal: ending }).catch(() => {});
+    const mine = held.size - kept.size;
+    const info = await jsm.consumers.info(stream, name);
+    // The client pulls again whenever a quarter of the window has come.
+    const pulls = 1 + Math.floor(kept.size / Math.max(1, Math.floor(window / 4)));
+    if (info.num_waiting > pulls) throw new NotAlone();
+    return { count: info.num_ack_pending - mine, upTo: info.delivered.stream_seq };
+  }
+
+  /** Resolves when all of what was unsettled is there, or nothing else is pending: some of it may have been erased. */
+  async function complete(kept: ReadonlyMap<number, JsMsg>, awaited: Unsettled, ending: AbortSignal): Promise<void> {
+    while (!ending.aborted) {
+      let there = 0;
+      for (const seq of kept.keys()) if (seq <= awaited.upTo) there++;
+      if (there >= awaited.count) return;
+      // Counted before the broker is asked: what comes meanwhile is not what it answers for.
+      const inHand = held.size;
+      const pending = await jsm.consumers.info(stream, name).then(
+        (info) => info.num_ack_pending,
+        () => Number.POSITIVE_INFINITY,
+      );
+      if (pending <= inHand) return;
+      await sleep(LOOK_EVERY_MS, undefined, { signal: ending }).catch(() => {});
     }
   }
 

@@ -1,9 +1,8 @@
-import { jetstream, jetstreamManager, type JetStreamManager } from "@nats-io/jetstream";
+import { jetstream, type JetStreamManager } from "@nats-io/jetstream";
 import { connect, headers, type NatsConnection } from "@nats-io/transport-node";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import {
   EVENT_STREAM,
-  EVENT_SUBJECTS,
   eventHeaders,
   eventSubject,
   REPLAY_STREAM,
@@ -12,70 +11,31 @@ import {
   TaskChangedSchema,
   TaskCompletedSchema,
 } from "@tributary/contracts";
-import { type PrivateNats, startPrivateNats } from "@tributary/pipeline/testing";
+import type { PrivateNats } from "@tributary/pipeline/testing";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { drop, type Handler, subscribe, type SubscribeOptions, type Subscription } from "./index.ts";
+import { type NatsStage, openNatsStage, until } from "./testing/nats-stage.ts";
 
+let stage: NatsStage;
 let nats: PrivateNats;
 let nc: NatsConnection;
 let jsm: JetStreamManager;
 const running: Subscription[] = [];
 beforeEach(async () => {
-  nats = await startPrivateNats();
-  nc = await connect({ servers: nats.url, maxReconnectAttempts: -1, reconnectTimeWait: 50 });
-  jsm = await jetstreamManager(nc);
-  await jsm.streams.add({ name: EVENT_STREAM, subjects: [...EVENT_SUBJECTS] });
+  stage = await openNatsStage();
+  ({ nats, nc, jsm } = stage);
 });
 afterEach(async () => {
   await Promise.all(running.splice(0).map((one) => one.stop(100)));
-  await nc.close();
-  await nats.stop();
+  await stage.stop();
 });
 
-const sequences = new Map<string, number>();
-beforeEach(() => sequences.clear());
-
-/** Publishes as the relay does. */
-async function publish(
-  connectionId: string,
-  count: number,
-  schema: typeof TaskCompletedSchema | typeof TaskChangedSchema = TaskCompletedSchema,
-) {
-  for (let made = 0; made < count; made++) {
-    const sequence = (sequences.get(connectionId) ?? 0) + 1;
-    sequences.set(connectionId, sequence);
-    const id = `${connectionId}-${sequence}`;
-    const attributes = {
-      id,
-      type: schema.typeName,
-      organizationId: "acme",
-      connectionId,
-      connector: "todoist",
-      objectKey: `task/${sequence}`,
-      sequence: BigInt(sequence),
-      time: "2026-11-21T04:00:00.000Z",
-      backfill: false,
-      traceparent: "",
-    };
-    const head = headers();
-    for (const [name, value] of eventHeaders(attributes)) head.set(name, value);
-    const data = toBinary(schema, create(schema, { task: { id: String(sequence), title: "Water" } }));
-    const options = { headers: head, msgID: id };
-    const subject = eventSubject(schema, "acme", "todoist");
-    await until(`${id} is in the stream`, () =>
-      jetstream(nc, { timeout: 500 })
-        .publish(subject, data, options)
-        .then(
-          () => true,
-          () => false,
-        ),
-    );
-  }
-}
+const publish: NatsStage["publish"] = (...what) => stage.publish(...what);
+const settled = (): Promise<void> => stage.settled();
 
 async function listen(handler: Handler<typeof TaskCompletedSchema>, options: Partial<SubscribeOptions> = {}) {
-  const quick = { name: "billing", ackWaitMs: 1_000, backoffMs: { first: 20, longest: 200 } };
+  const quick = { name: "billing", ackWaitMs: 1_000, backoffMs: { first: 20, longest: 200 }, log: SILENT };
   const subscription = await subscribe({ ...quick, url: nats.url, ...options })
     .on(TaskCompletedSchema, handler)
     .start();
@@ -83,19 +43,7 @@ async function listen(handler: Handler<typeof TaskCompletedSchema>, options: Par
   return subscription;
 }
 
-async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
-  for (let turn = 0; turn < 750; turn++) {
-    if (await condition()) return;
-    await sleep(20);
-  }
-  throw new Error(`not within 15 s: ${what}`);
-}
-
-const settled = () =>
-  until("everything is acknowledged", async () => {
-    const { num_ack_pending: open, num_pending: unread } = await jsm.consumers.info(EVENT_STREAM, "billing");
-    return open === 0 && unread === 0;
-  });
+const SILENT = { info: () => {}, warn: () => {} };
 const upTo = (count: number, from = 1): number[] => Array.from({ length: count }, (_, index) => index + from);
 
 describe("a subscription over NATS", () => {

@@ -51,7 +51,15 @@ export function createNatsSource(options: SourceOptions): Source {
   async function run(signal: AbortSignal, take: (delivery: Delivery) => void): Promise<void> {
     if (connected === undefined) throw new SubscriberError("usage", "not open");
     const { nc, js, jsm } = connected;
-    const shared = { ...options, js, jsm, flush: () => nc.flush().catch(() => {}) };
+    const losses = watchLosses(nc);
+    const shared = {
+      ...options,
+      js,
+      jsm,
+      flush: () => nc.flush().catch(() => {}),
+      onLoss: losses.on,
+      isClosed: () => nc.isClosed(),
+    };
     const live = createRoad({
       ...shared,
       stream: EVENT_STREAM,
@@ -150,6 +158,20 @@ export function createNatsSource(options: SourceOptions): Source {
     close: async () => {
       acks.flush();
       await connected?.nc.drain().catch(() => {});
+    },
+  };
+}
+
+/** One look at the client's reports for all who want to know of a lost connection. */
+function watchLosses(nc: NatsConnection) {
+  const listeners = new Set<() => void>();
+  void (async () => {
+    for await (const { type } of nc.status()) if (type === "disconnect") for (const listener of listeners) listener();
+  })();
+  return {
+    on: (listener: () => void) => {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
     },
   };
 }

@@ -1,37 +1,39 @@
-/** Connections remembered; of the one that was quiet longest nothing is known any more. */
-const CONNECTIONS_MAX = 50_000;
+/** Settled events remembered at most; of those before, a redelivery is handled as if it were new. */
+const SETTLED_MAX = 100_000;
 
 /**
  * What this process has already taken on: a source that reconnects sends again what was not settled, and what was
- * settled but not heard. Events of a connection come in order, so one number a connection tells.
+ * settled but not heard. Only what was taken here counts: an event that comes behind its successors may have been lost on
+ * its way, and is new.
  */
 export interface Seen {
   /** "new": take it on. "pending": it is under way. "settled": it was settled before; say so again. */
-  take(connectionId: string, sequence: bigint): "new" | "pending" | "settled";
-  settled(connectionId: string, sequence: bigint): void;
+  take(lane: string, sequence: bigint): "new" | "pending" | "settled";
+  settled(lane: string, sequence: bigint): void;
   /** It was given back: should it come again, it is new. */
-  released(connectionId: string, sequence: bigint): void;
+  released(lane: string, sequence: bigint): void;
 }
 
 export function createSeen(): Seen {
-  const lanes = new Map<string, { taken: bigint; readonly pending: Set<bigint> }>();
+  const pending = new Set<string>();
+  /** Two generations: the older goes as a whole when the younger is full. */
+  let young = new Set<string>();
+  let old = new Set<string>();
+  const name = (lane: string, sequence: bigint): string => `${lane} ${sequence}`;
   return {
-    take: (connectionId, sequence) => {
-      const lane = lanes.get(connectionId) ?? { taken: 0n, pending: new Set() };
-      if (sequence <= lane.taken) return lane.pending.has(sequence) ? "pending" : "settled";
-      lane.taken = sequence;
-      lane.pending.add(sequence);
-      lanes.delete(connectionId);
-      lanes.set(connectionId, lane);
-      if (lanes.size > CONNECTIONS_MAX)
-        for (const [id, { pending }] of lanes)
-          if (pending.size === 0) {
-            lanes.delete(id);
-            break;
-          }
+    take: (lane, sequence) => {
+      const event = name(lane, sequence);
+      if (pending.has(event)) return "pending";
+      if (young.has(event) || old.has(event)) return "settled";
+      pending.add(event);
       return "new";
     },
-    settled: (connectionId, sequence) => lanes.get(connectionId)?.pending.delete(sequence),
-    released: (connectionId) => lanes.delete(connectionId),
+    settled: (lane, sequence) => {
+      const event = name(lane, sequence);
+      pending.delete(event);
+      if (young.size >= SETTLED_MAX / 2) [old, young] = [young, new Set()];
+      young.add(event);
+    },
+    released: (lane, sequence) => void pending.delete(name(lane, sequence)),
   };
 }

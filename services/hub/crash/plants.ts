@@ -256,7 +256,7 @@ const SUBSCRIBER_PLANTS: readonly Plant[] = [
     id: "newer-first",
     means: "handles newer events before those that a dead process held",
     file: "packages/subscriber/src/nats-road.ts",
-    find: "    let keepBack = unsettled > 0;",
+    find: "    let keepBack = true;",
     replace: "    let keepBack = false;",
     trial: "subscriber dies",
   },

@@ -1,0 +1,111 @@
+import { EVENT_STREAM, TaskCompletedSchema } from "@tributary/contracts";
+import { connect as connectNats } from "@nats-io/transport-node";
+import { jetstream } from "@nats-io/jetstream";
+import { connect, createServer, type Socket } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { subscribe, type Subscription } from "./index.ts";
+import { type NatsStage, openNatsStage, until } from "./testing/nats-stage.ts";
+
+let stage: NatsStage;
+const running: Subscription[] = [];
+beforeEach(async () => {
+  stage = await openNatsStage();
+});
+afterEach(async () => {
+  await Promise.all(running.splice(0).map((one) => one.stop(100)));
+  await stage.stop();
+});
+
+const log = { info: () => {}, warn: () => {} };
+const quick = { name: "billing", ackWaitMs: 1_000, backoffMs: { first: 20, longest: 200 }, log };
+
+/** @returns what it handles, as sequences in the order of its handler's calls. */
+async function listen(url = stage.nats.url, got: number[] = []) {
+  const subscription = await subscribe({ ...quick, url })
+    .on(TaskCompletedSchema, async (_, { sequence }) => {
+      got.push(Number(sequence));
+      await sleep(2);
+    })
+    .start();
+  running.push(subscription);
+  return { subscription, got };
+}
+
+const upTo = (count: number): number[] => Array.from({ length: count }, (_, index) => index + 1);
+
+/** A way to the broker on which what the broker sends can be swallowed, and which can be cut. */
+async function wire() {
+  const { port, hostname } = new URL(stage.nats.url);
+  const ends = new Set<Socket>();
+  const state = { swallows: false };
+  const proxy = createServer((near) => {
+    const far = connect(Number(port), hostname);
+    ends.add(near);
+    far.on("data", (bytes) => state.swallows || near.write(bytes)).on("error", () => {});
+    near.on("data", (bytes) => far.write(bytes)).on("error", () => {});
+    near.on("close", () => far.destroy() && ends.delete(near));
+    far.on("close", () => near.destroy());
+  });
+  await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+  const url = `nats://127.0.0.1:${(proxy.address() as { port: number }).port}`;
+  const cut = (): void => ends.forEach((end) => end.destroy());
+  return { url, state, cut, close: () => proxy.close() };
+}
+
+describe("nothing is lost, and everything in order", () => {
+  it("when the process before it died with an event in its hands, and others come all the time", async () => {
+    await stage.publish("c1", 1);
+    const { subscription } = await listen();
+    await stage.settled();
+    await subscription.stop();
+    const gone = await connectNats({ servers: stage.nats.url });
+    await stage.publish("c1", 1);
+    for await (const _ of await (
+      await jetstream(gone).consumers.get(EVENT_STREAM, "billing")
+    ).fetch({
+      max_messages: 1,
+    }))
+      break;
+    await gone.close();
+    const publishing = stage.publish("c1", 300);
+    const { got } = await listen();
+    await publishing;
+    await until("everything is handled", () => got.length >= 301);
+    await stage.settled();
+    expect(got).toEqual(upTo(302).slice(1));
+  });
+
+  it("when the connection breaks with events on their way", async () => {
+    const { url, state, cut, close } = await wire();
+    const { got } = await listen(url);
+    await stage.publish("c1", 3);
+    await until("the first are handled", () => got.length === 3);
+    state.swallows = true;
+    await stage.publish("c1", 2);
+    await sleep(100);
+    cut();
+    state.swallows = false;
+    await stage.publish("c1", 3);
+    await until("everything is handled", () => got.length >= 8);
+    await stage.settled();
+    expect(got).toEqual(upTo(8));
+    close();
+  });
+
+  it("when two processes begin at the same moment, and when the one that serves ends", async () => {
+    const both: number[] = [];
+    const [one, other] = await Promise.all([listen(stage.nats.url, both), listen(stage.nats.url, both)]);
+    await stage.publish("c1", 20);
+    await stage.settled();
+    expect(both).toEqual(upTo(20));
+    const counts = [one, other].map(({ subscription }) => subscription.stats().handled);
+    expect(counts.toSorted((a, b) => a - b)).toEqual([0, 20]);
+    const publishing = stage.publish("c1", 40);
+    await (counts[0] === 20 ? one : other).subscription.stop();
+    await publishing;
+    await until("everything is handled", () => both.length >= 60);
+    await stage.settled();
+    expect(both).toEqual(upTo(60));
+  });
+});
