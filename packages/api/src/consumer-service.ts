@@ -3,7 +3,7 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { ConnectRouter } from "@connectrpc/connect";
 import { AfterDeadLetter, type Consumer, ConsumerSchema, ConsumerService, Road, Start } from "@tributary/contracts";
 import type { ConsumerView } from "@tributary/pipeline";
-import { consumerName, knownTypes } from "./event-service.ts";
+import { chosen, consumerName, knownTypes } from "./event-service.ts";
 import { identityOf, notThere } from "./rpc-context.ts";
 import type { RpcOptions } from "./rpc-options.ts";
 
@@ -28,14 +28,14 @@ export function consumerService(router: ConnectRouter, { consumers }: RpcOptions
         name: consumerName(request.name),
         road: roadOf(request.road),
         types: knownTypes(request.types),
-        afterDeadLetter: request.afterDeadLetter === AfterDeadLetter.HOLD ? "hold" : "continue",
-        start: request.start === Start.NOW ? "now" : "oldest",
+        afterDeadLetter: chosen(AFTER, request.afterDeadLetter, "after_dead_letter") ?? "continue",
+        start: chosen(STARTS, request.start, "start"),
       });
       return { consumer: consumerMessage(consumer), created };
     },
     async updateConsumer(request, context) {
       const { organizationId } = identityOf(context);
-      const after = AFTER[request.afterDeadLetter];
+      const after = chosen(AFTER, request.afterDeadLetter, "after_dead_letter") ?? undefined;
       const consumer = await consumers.update(organizationId, consumerName(request.name), {
         types: knownTypes(request.types),
         ...(after === undefined ? {} : { afterDeadLetter: after }),
@@ -51,9 +51,23 @@ export function consumerService(router: ConnectRouter, { consumers }: RpcOptions
   });
 }
 
-const roadOf = (road: Road): "http" | "nats" => (road === Road.NATS ? "nats" : "http");
+const roadOf = (road: Road): "http" | "nats" => chosen(ROADS, road, "road");
 
-const AFTER: Readonly<Record<number, "continue" | "hold">> = {
+const ROADS: Readonly<Record<number, "http" | "nats">> = {
+  [Road.UNSPECIFIED]: "http",
+  [Road.HTTP]: "http",
+  [Road.NATS]: "nats",
+};
+
+const STARTS: Readonly<Record<number, "oldest" | "now">> = {
+  [Start.UNSPECIFIED]: "oldest",
+  [Start.OLDEST]: "oldest",
+  [Start.NOW]: "now",
+};
+
+/** Null: not said, so it is as it was, or as it is at first. */
+const AFTER: Readonly<Record<number, "continue" | "hold" | null>> = {
+  [AfterDeadLetter.UNSPECIFIED]: null,
   [AfterDeadLetter.CONTINUE]: "continue",
   [AfterDeadLetter.HOLD]: "hold",
 };

@@ -17,7 +17,7 @@ import type { RpcOptions } from "./rpc-options.ts";
 const REASON_MAX = 500;
 
 /** What consumers gave up on. */
-export function deadLetterService(router: ConnectRouter, { deadLetters, runtime }: RpcOptions): void {
+export function deadLetterService(router: ConnectRouter, { deadLetters, consumers, runtime }: RpcOptions): void {
   router.service(DeadLetterService, {
     async listDeadLetters(request, context) {
       const { organizationId } = identityOf(context);
@@ -45,7 +45,7 @@ export function deadLetterService(router: ConnectRouter, { deadLetters, runtime 
     async redriveDeadLetters(request, context) {
       const { organizationId } = identityOf(context);
       const { count, more } = await deadLetters.redrive(organizationId, choiceOf(request));
-      if (request.id !== "" && count === 0) await mustBeThere(organizationId, request.id);
+      if (count === 0) await mustBeThere(organizationId, request);
       return { redriven: count, more };
     },
     async dropDeadLetters(request, context) {
@@ -53,7 +53,8 @@ export function deadLetterService(router: ConnectRouter, { deadLetters, runtime 
       const { reason } = request;
       if (reason.trim() === "" || reason.length > REASON_MAX) throw invalid(`reason is 1 to ${REASON_MAX} characters`);
       const { count, more } = await deadLetters.drop(organizationId, choiceOf(request));
-      if (request.id !== "" && count === 0) throw notThere();
+      if (count === 0 && request.id !== "") throw notThere();
+      if (count === 0) await mustBeThere(organizationId, request);
       const { id, consumer, type } = request;
       runtime.log.info(
         { organization: organizationId, id, consumer, type, count, reason },
@@ -64,16 +65,19 @@ export function deadLetterService(router: ConnectRouter, { deadLetters, runtime 
   });
 
   /** One that is under way already is no error: asking twice asks once. */
-  async function mustBeThere(organizationId: string, id: string): Promise<void> {
-    if ((await deadLetters.get(organizationId, id)) === undefined) throw notThere();
+  async function mustBeThere(organizationId: string, { id, consumer }: Choice): Promise<void> {
+    const there = id === "" ? await consumers.get(organizationId, consumer) : await deadLetters.get(organizationId, id);
+    if (there === undefined) throw notThere();
   }
 }
 
-function choiceOf(request: {
+interface Choice {
   readonly id: string;
   readonly consumer: string;
   readonly type: string;
-}): DeadLetterChoice {
+}
+
+function choiceOf(request: Choice): DeadLetterChoice {
   const { id, consumer, type } = request;
   if (id !== "" && (consumer !== "" || type !== "")) throw invalid("either id, or consumer and type");
   if (id !== "") return { id };

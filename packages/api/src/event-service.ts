@@ -1,6 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { type Timestamp, timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
-import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
+import type { ConnectRouter, HandlerContext } from "@connectrpc/connect";
 import {
   type CatalogueField,
   EventService,
@@ -29,7 +29,7 @@ import {
 } from "@tributary/pipeline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { payloadJson } from "./event-payload.ts";
-import { demand, identityOf, invalid, notThere, refused } from "./rpc-context.ts";
+import { callerOf, demand, identityOf, invalid, notThere, refused } from "./rpc-context.ts";
 import type { RpcOptions } from "./rpc-options.ts";
 import { untilExpiry } from "./until-expiry.ts";
 
@@ -40,7 +40,10 @@ const CONNECTIONS_MAX = 100;
 const WATCH_EVERY_MS = 1_000;
 
 /** Events: to subscribe to, to look at, to have again. */
-export function eventService(router: ConnectRouter, { stream, reader, replays, runtime }: RpcOptions): void {
+export function eventService(
+  router: ConnectRouter,
+  { stream, reader, replays, connections, runtime }: RpcOptions,
+): void {
   router.service(EventService, {
     async *subscribe(request, context) {
       const identity = identityOf(context);
@@ -58,20 +61,20 @@ export function eventService(router: ConnectRouter, { stream, reader, replays, r
     },
     async ack(request, context) {
       const { organizationId } = identityOf(context);
-      const dead = request.outcome === Outcome.DEAD_LETTER;
+      const outcome = chosen(OUTCOMES, request.outcome, "outcome");
       await stream
         .settle({
           organizationId,
           consumer: consumerName(request.consumer),
           connectionId: request.connectionId,
           sequence: request.sequence,
-          outcome: dead ? "dead_letter" : "handled",
+          outcome,
           replayId: request.replayId,
           redrive: request.redrive,
-          ...(dead ? { reason: request.reason } : {}),
+          ...(outcome === "dead_letter" ? { reason: request.reason } : {}),
         })
         .catch((error: unknown) => {
-          throw error instanceof SettlementRefused ? new ConnectError(error.message, Code.NotFound) : error;
+          throw error instanceof SettlementRefused ? refused("not_found", error.message) : error;
         });
       return {};
     },
@@ -113,12 +116,14 @@ export function eventService(router: ConnectRouter, { stream, reader, replays, r
       const { from, until } = request;
       if (from !== undefined && until !== undefined && instant(from) >= instant(until))
         throw invalid("from must be before until");
+      const wanted = connectionIds.map((id) => uuid(id, "connection_ids"));
+      for (const id of new Set(wanted)) await mustBeThere(context, id);
       const replay = await replays
         .start({
           organizationId,
           createdBy: name,
           types: knownTypes(request.types),
-          connectionIds: connectionIds.map((id) => uuid(id, "connection_ids")),
+          connectionIds: wanted,
           ...(request.consumer === "" ? {} : { consumer: consumerName(request.consumer) }),
           ...(from === undefined ? {} : { fromMs: instant(from) }),
           ...(until === undefined ? {} : { untilMs: instant(until) }),
@@ -164,6 +169,26 @@ export function eventService(router: ConnectRouter, { stream, reader, replays, r
       return { replay: replayStatus(replay) };
     },
   });
+
+  /** Either something of it is retained, whoever linked it, or it is the caller's own. */
+  async function mustBeThere(context: HandlerContext, connectionId: string): Promise<void> {
+    const { organizationId } = identityOf(context);
+    const { events } = await reader.list({ organizationId, connectionId, types: [], limit: 1 });
+    if (events.length === 0) await connections.get(callerOf(context), connectionId);
+  }
+}
+
+const OUTCOMES: Readonly<Record<number, "handled" | "dead_letter">> = {
+  [Outcome.UNSPECIFIED]: "handled",
+  [Outcome.HANDLED]: "handled",
+  [Outcome.DEAD_LETTER]: "dead_letter",
+};
+
+/** What an enum's number stands for: proto3 lets every number through. @throws ConnectError validation_failed. */
+export function chosen<T>(meanings: Readonly<Record<number, T>>, value: number, field: string): T {
+  const meaning = meanings[value];
+  if (meaning === undefined) throw invalid(`${field} is none of the contract's`);
+  return meaning;
 }
 
 /** @throws ConnectError validation_failed. */

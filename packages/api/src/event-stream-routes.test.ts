@@ -1,6 +1,6 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import type { Identity } from "@tributary/auth";
-import { TaskCompletedSchema, TaskSchema } from "@tributary/contracts";
+import { codeOf, TaskCompletedSchema, TaskSchema } from "@tributary/contracts";
 import type { LedgerEvent, TailOptions } from "@tributary/pipeline";
 import { Hono } from "hono";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
@@ -9,7 +9,16 @@ import type { ApiEnv, ApiOptions } from "./options.ts";
 
 const service = { kind: "service", name: "s", organizationId: "acme", organizationName: "Acme" } as const;
 const admin: Identity = { ...service, permissions: ["integrations.view", "integrations.manage"] };
-const member: Identity = { ...service, permissions: ["integrations.view"] };
+const viewer: Identity = { ...service, permissions: ["integrations.view"] };
+const member: Identity = {
+  kind: "user",
+  userId: "u1",
+  email: "",
+  name: "Ada",
+  organizationId: "acme",
+  organizationName: "Acme",
+  permissions: ["integrations.view"],
+};
 
 let taken = 0;
 let returned = false;
@@ -61,7 +70,7 @@ function get(query = "", identity: Identity = admin, headers: Record<string, str
     runtime: { now: () => new Date() },
   } as unknown as ApiOptions;
   app.route("/", eventStreamRoutes(options));
-  app.onError((error, c) => c.text(error.message, 422));
+  app.onError((error, c) => c.text(`${codeOf(error)}: ${error.message}`, 422));
   return app.request(`/events/stream${query}`, { headers });
 }
 
@@ -149,6 +158,19 @@ describe("server-sent events", () => {
     expect(asked?.connectionIds).toEqual(expected);
     expect(asked).toMatchObject({ organizationId: "acme", after: "r7" });
     await stream.cancel();
+  });
+
+  it.each(["?types=tributary.task.v1.TaskCompleted", "?since=r1", "?connection=a&Connection=b"])(
+    "refuse a parameter that they do not know, and name those that they do: %s",
+    async (query) => {
+      const said = "validation_failed: The parameters are type and connection.";
+      expect(await (await get(query)).text()).toBe(said);
+    },
+  );
+
+  it("are refused to a service that may not manage: it has no connections of its own", async () => {
+    expect(await (await get("", viewer)).text()).toMatch(/^insufficient_permissions: /);
+    expect(taken).toBe(0);
   });
 
   it.each([["?type=no.such.Type"], [`?${Array.from({ length: 101 }, () => "connection=a").join("&")}`]])(

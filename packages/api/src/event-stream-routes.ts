@@ -8,22 +8,28 @@ import { untilExpiry } from "./until-expiry.ts";
 
 const HEARTBEAT_MS = 15_000;
 const FILTERS_MAX = 100;
+const PARAMETERS = new Set(["type", "connection"]);
 const encoder = new TextEncoder();
 
 /**
  * `GET /api/events/stream`: events as they are committed, as server-sent events (WHATWG HTML §9.2), for `curl -N` and
- * for pages. `?type=` and `?connection=` may stand several times. A service, and whoever may manage the organisation,
- * sees all of its events; anybody else those of their own connections.
+ * for pages. `?type=` and `?connection=` may stand several times. Whoever may manage the organisation sees all of its
+ * events; a person who may not, those of their own connections; a service that may not is refused.
  */
 export function eventStreamRoutes({ connections, runtime, tail }: ApiOptions): Hono<ApiEnv> {
   const routes = new Hono<ApiEnv>();
   routes.get("/events/stream", async (c) => {
     const identity = c.get("identity");
+    if (Object.keys(c.req.queries()).some((name) => !PARAMETERS.has(name)))
+      throw new ApiError("validation_failed", "The parameters are type and connection.");
     const types = c.req.queries("type") ?? [];
     const asked = c.req.queries("connection") ?? [];
     if (types.length > FILTERS_MAX || asked.length > FILTERS_MAX || types.some((type) => !eventTypes.has(type)))
       throw new ApiError("validation_failed", "type must be an event type; at most 100 of each filter.");
+    // Connections are people's: without the permission its stream would be silent for ever.
     const everybodys = identity.permissions.includes("integrations.manage");
+    if (!everybodys && identity.kind !== "user")
+      throw new ApiError("insufficient_permissions", "A service needs integrations.manage to see events.");
     const own = everybodys ? undefined : (await connections.list(caller(c))).map(({ row }) => row.id);
     const ids = asked.length === 0 ? own : asked.filter((id) => own?.includes(id) ?? true);
     const after = c.req.header("last-event-id");

@@ -1,130 +1,29 @@
-import { create, toBinary } from "@bufbuild/protobuf";
-import { createGuard, createServiceKeys, type Identity } from "@tributary/auth";
-import {
-  ConnectionService,
-  ConsumerService,
-  DeadLetterService,
-  EventService,
-  TaskCompletedSchema,
-  TaskSchema,
-} from "@tributary/contracts";
-import { type Database, migrate, openPglite, withOrganization } from "@tributary/db";
-import { type Connections, IntegrationError, type Runtime } from "@tributary/integrations";
-import {
-  append,
-  createConsumers,
-  createDeadLetters,
-  createEventReader,
-  createEventStream,
-  createHandOff,
-  createReplays,
-  migrations,
-} from "@tributary/pipeline";
+import type { Identity } from "@tributary/auth";
+import { ConnectionService, ConsumerService, DeadLetterService, EventService } from "@tributary/contracts";
 import type { Hono } from "hono";
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { createRpc } from "./rpc.ts";
 import { RPC_ACCESS } from "./rpc-access.ts";
 import { all, envelopes } from "./testing/envelopes.ts";
+import { ACME, GLOBEX, openRpcStage, type RpcStage } from "./testing/rpc-stage.ts";
 
-const ACME = "a-key-for-acme-of-enough-characters";
-const GLOBEX = "a-key-for-globex-of-enough-characters";
 const UNKNOWN = "a-key-that-nobody-has-been-given-yet";
-const connectionId = randomUUID();
-const closing: (() => Promise<void> | void)[] = [];
-let database: Database;
+const eventId = "event-2";
+let stage: RpcStage;
 let app: Hono;
-let eventId = "";
+let connectionId = "";
 let replayId = "";
 let letterId = "";
 let session: Identity | undefined;
 
 beforeAll(async () => {
-  database = await openPglite();
-  closing.push(() => database.close());
-  await migrate(database, [migrations]);
-  const handOff = await createHandOff({ database, process: randomUUID() });
-  closing.push(() => handOff.stop());
-  const stream = await createEventStream({ database, handOff });
-  closing.push(() => stream.stop());
-  const nothing = (): never => {
-    throw new IntegrationError("not_found", "There is nothing here by that id.");
-  };
-  const connections = {
-    list: async () => [],
-    sync: nothing,
-    pause: nothing,
-    resume: nothing,
-    act: nothing,
-    disconnect: nothing,
-  } as unknown as Connections;
-  const quiet = { info: () => {}, warn: () => {}, error: () => {} };
-  const runtime = {
-    now: () => new Date(),
-    uuid: randomUUID,
-    log: quiet,
-    registry: { get: nothing },
-  } as unknown as Runtime;
-  const replays = createReplays({ database, uuid: randomUUID, clock: () => Date.now() });
-  const deadLetters = createDeadLetters(database);
-  const consumers = createConsumers({ database, outstanding: () => 0 });
-  app = createRpc({
-    guard: createGuard({
-      serviceKeys: createServiceKeys([
-        { name: "acme", organizationId: "acme", key: ACME },
-        { name: "globex", organizationId: "globex", key: GLOBEX },
-      ]),
-      sessions: { authenticate: async () => session },
-      log: () => {},
-      now: () => new Date(),
-      uuid: randomUUID,
-    }),
-    origin: "https://tributary.example.com",
-    stream,
-    reader: createEventReader(database, () => Date.now()),
-    replays,
-    deadLetters,
-    consumers,
-    connections,
-    runtime,
-  });
-  await fill();
-  async function fill(): Promise<void> {
-    const events = [1, 2, 3].map((n) => ({
-      id: `event-${n}`,
-      type: TaskCompletedSchema.typeName,
-      subject: "evt.v1.acme.todoist.task.completed",
-      objectKey: `task/${n}`,
-      timeMs: 1_763_683_200_000 + n,
-      payload: toBinary(
-        TaskCompletedSchema,
-        create(TaskCompletedSchema, { task: create(TaskSchema, { id: String(n), title: "Water the ferns" }) }),
-      ),
-    }));
-    const batch = {
-      organizationId: "acme",
-      connectionId,
-      connector: "todoist",
-      backfill: false,
-      traceparent: "",
-      events,
-    };
-    await withOrganization(database, "acme", (tx) => append(tx, batch));
-    eventId = "event-2";
-    const abort = new AbortController();
-    const key = { organizationId: "acme", consumer: "billing" };
-    for await (const event of stream.subscribe({ ...key, types: [], window: 1, signal: abort.signal })) {
-      await stream.settle({ ...event, ...key, outcome: "dead_letter", reason: "no such customer" });
-      abort.abort();
-    }
-    letterId = (await deadLetters.list({ organizationId: "acme", limit: 1 })).letters[0]?.letterId ?? "";
-    replayId = (await replays.start({ organizationId: "acme", types: [], connectionIds: [], createdBy: "acme" })).id;
-  }
+  stage = await openRpcStage(() => session);
+  ({ app, connectionId, letterId } = stage);
+  const all = { organizationId: "acme", types: [], connectionIds: [], createdBy: "acme" };
+  replayId = (await stage.replays.start(all)).id;
 });
-afterAll(async () => {
-  for (const close of closing.toReversed()) await close();
-});
+afterAll(() => stage?.close());
 
 async function call(
   method: string,
@@ -237,6 +136,12 @@ describe("another organisation", () => {
     ["DeadLetterService/GetDeadLetter", () => ({ id: letterId }), { id: randomUUID() }],
     ["DeadLetterService/RedriveDeadLetters", () => ({ id: letterId }), { id: randomUUID() }],
     ["DeadLetterService/DropDeadLetters", () => ({ id: letterId, reason: "r" }), { id: randomUUID(), reason: "r" }],
+    ["DeadLetterService/RedriveDeadLetters", () => ({ consumer: "billing" }), { consumer: "nobody" }],
+    [
+      "DeadLetterService/DropDeadLetters",
+      () => ({ consumer: "billing", reason: "r" }),
+      { consumer: "nobody", reason: "r" },
+    ],
     ["ConsumerService/GetConsumer", () => ({ name: "billing" }), { name: "nobody" }],
     ["ConsumerService/UpdateConsumer", () => ({ name: "billing" }), { name: "nobody" }],
     ["ConsumerService/RemoveConsumer", () => ({ name: "billing" }), { name: "nobody" }],
@@ -388,7 +293,9 @@ describe("a stream", () => {
     for await (const { json } of open("EventService/Subscribe", { consumer: "billing" })) {
       const event = json as unknown as { replayId?: string; sequence: string };
       got.push(event);
-      await call("EventService/Ack", { consumer: "billing", connectionId, ...event, outcome: "OUTCOME_HANDLED" });
+      const { sequence, replayId: from } = event;
+      const settled = { consumer: "billing", connectionId, sequence, outcome: "OUTCOME_HANDLED" };
+      await call("EventService/Ack", { ...settled, ...(from === undefined ? {} : { replayId: from }) });
       if (got.filter((one) => one.replayId === replayId).length === 3) break;
     }
     await sleep(50);

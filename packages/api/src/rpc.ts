@@ -9,6 +9,7 @@ import { consumerService } from "./consumer-service.ts";
 import { deadLetterService } from "./dead-letter-service.ts";
 import { eventService } from "./event-service.ts";
 import { RPC_ACCESS } from "./rpc-access.ts";
+import { rephrase } from "./rephrase.ts";
 import { IDENTITY, refused } from "./rpc-context.ts";
 import type { RpcOptions } from "./rpc-options.ts";
 
@@ -23,6 +24,13 @@ export function createRpc(options: RpcOptions): Hono {
     grpc: false,
     grpcWeb: true,
     readMaxBytes: BODY_BYTES_MAX,
+    // A name that is misspelt would otherwise be passed over, and ask for more than was meant.
+    jsonOptions: { ignoreUnknownFields: false },
+    // Nothing of a request is read before it is known who asks.
+    requestGate: ({ values }) => {
+      const who = values.get(IDENTITY);
+      if (who instanceof ConnectError) throw who;
+    },
     interceptors: [answers(options.runtime.log)],
   });
   eventService(router, options);
@@ -40,7 +48,7 @@ export function createRpc(options: RpcOptions): Hono {
       });
       const contextValues = createContextValues().set(IDENTITY, who);
       const request = { ...universalServerRequestFromFetch(c.req.raw, {}), contextValues };
-      const response = universalServerResponseToFetch(await handler(request));
+      const response = universalServerResponseToFetch(await rephrase(await handler(request), handler.method.input));
       response.headers.set("x-request-id", correlationId);
       response.headers.set("cache-control", "no-store");
       response.headers.set("x-content-type-options", "nosniff");
@@ -81,8 +89,6 @@ const answers =
       return known;
     };
     try {
-      const who = request.contextValues.get(IDENTITY);
-      if (who instanceof ConnectError) throw who;
       const response = await next(request);
       if (!response.stream) return response;
       return { ...response, message: caught(response.message, told) };

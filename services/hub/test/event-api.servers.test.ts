@@ -148,6 +148,10 @@ describe("with curl alone", () => {
     expect(await curl("EventService/CancelReplay", { id: replay.id })).toMatchObject({
       replay: { state: "REPLAY_STATE_CANCELLED" },
     });
+    expect(await curl("EventService/Replay", { consummer: "books" })).toEqual({
+      code: "invalid_argument",
+      message: expect.stringMatching(/^validation_failed: .*consumer, from, until/),
+    });
     expect(await curl("DeadLetterService/ListDeadLetters", {})).toEqual({});
     expect(await curl("ConnectionService/ListConnections", {})).toEqual({});
     expect(await curl("EventService/Catalogue", {})).toMatchObject({ types: expect.any(Array) });
@@ -190,13 +194,11 @@ describe("with curl alone", () => {
     none.stop();
     expect(sequences(one.told())).toEqual([1, 2]);
     expect(none.told()).toEqual([]);
-    const { stdout } = await run("curl", [
-      "-sS",
-      "-H",
-      `authorization: Bearer ${hub.localKey}`,
-      `${hub.origin}/api/events/stream?type=a.B`,
-    ]);
-    expect(JSON.parse(stdout)).toMatchObject({ error: "validation_failed" });
+    const proof = `authorization: Bearer ${hub.localKey}`;
+    for (const query of ["type=a.B", "types=tributary.task.v1.TaskDeleted"]) {
+      const { stdout } = await run("curl", ["-sS", "-H", proof, `${hub.origin}/api/events/stream?${query}`]);
+      expect(JSON.parse(stdout)).toMatchObject({ error: "validation_failed" });
+    }
     const { stdout: refused } = await run("curl", ["-sS", `${hub.origin}/api/events/stream`]);
     expect(JSON.parse(refused)).toEqual({ error: "missing_authorization" });
   });
