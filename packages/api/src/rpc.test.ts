@@ -20,8 +20,8 @@ let session: Identity | undefined;
 beforeAll(async () => {
   stage = await openRpcStage(() => session);
   ({ app, connectionId, letterId } = stage);
-  const all = { organizationId: "acme", types: [], connectionIds: [], createdBy: "acme" };
-  replayId = (await stage.replays.start(all)).id;
+  const wish = { organizationId: "acme", types: [], connectionIds: [], createdBy: "acme" };
+  replayId = (await stage.replays.start(wish)).id;
 });
 afterAll(() => stage?.close());
 
