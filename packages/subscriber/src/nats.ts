@@ -130,7 +130,7 @@ export function createNatsSource(options: SourceOptions): Source {
     giveUp: AbortSignal,
   ): Promise<void> {
     if (connected === undefined) return;
-    const { nc, js, jsm } = connected;
+    const { js, jsm } = connected;
     const head = headers();
     for (const [key, values] of message.headers ?? []) if (!key.startsWith("Nats-")) head.set(key, values[0] ?? "");
     head.set(HEADER.deadLetterReason, encodeURIComponent(reason));
