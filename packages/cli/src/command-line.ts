@@ -3,6 +3,15 @@ import { Command, CommanderError } from "commander";
 /** What every command ends with, so that a script can tell what to do about it. */
 export const EXIT = { ok: 0, failed: 1, usage: 2, config: 3, unreachable: 4, notAllowed: 5, contract: 6 } as const;
 
+const EXIT_HELP = `Exit codes:
+  0  done
+  1  failed
+  2  usage: the command line is wrong
+  3  config: a setting or the key is missing or wrong
+  4  unreachable: the hub or what it needs does not answer
+  5  not allowed: the key is wrong, or may not do this
+  6  contract: there is no such type or method`;
+
 /** What a command is given: everything outside itself. */
 export interface CommandContext {
   readonly env: Record<string, string | undefined>;
@@ -42,8 +51,8 @@ export class ReportedFailure extends Error {
 export type Explain = (error: unknown) => CommandFailure | undefined;
 
 /**
- * Runs one command to its end. With `--json` standard output is one line of JSON, also when it fails: then `error`
- * says which exit code it was, and `message` why.
+ * Runs one command to its end. With `--json` standard output is one line of JSON (of a command that goes on, one for
+ * each event), also when it fails: then `error` says which exit code it was, and `message` why. `--help` is text always.
  * @returns the exit code; never throws.
  */
 export async function runCommandLine<Context extends CommandContext>(
@@ -54,7 +63,8 @@ export async function runCommandLine<Context extends CommandContext>(
 ): Promise<number> {
   const program = new Command("tributary")
     .description("Operates this installation. Settings come from the environment: see docs/SETTINGS.md.")
-    .option("--json", "print the result as one line of JSON");
+    .option("--json", "print the result, or the failure, as one line of JSON; help stays text")
+    .addHelpText("after", `\n${EXIT_HELP}`);
   for (const make of commands) program.addCommand(make(context));
   listenTo(program, context);
   try {
@@ -88,6 +98,8 @@ function listenTo(command: Command, context: CommandContext): void {
 }
 
 function failureOf(error: unknown, explain: Explain): { readonly exitCode: number; readonly message: string } {
+  if (error instanceof CommanderError && error.code === "commander.help")
+    return { exitCode: EXIT.usage, message: "name a command; --help lists them" };
   if (error instanceof CommanderError) return { exitCode: EXIT.usage, message: error.message };
   if (error instanceof CommandFailure) return error;
   const explained = explain(error);

@@ -1,4 +1,3 @@
-import { type JsonValue, toJson } from "@bufbuild/protobuf";
 import {
   AfterDeadLetter,
   type Consumer,
@@ -9,9 +8,11 @@ import {
   Start,
 } from "@tributary/contracts";
 import { Command, Option } from "commander";
-import { type CommandContext, report } from "./command-line.ts";
+import { type CommandContext, CommandFailure, report } from "./command-line.ts";
+import { eventType } from "./event-type.ts";
 import { asking, hubOf, talking } from "./hub.ts";
-import { several, shown } from "./moment.ts";
+import { jsonOf } from "./json-of.ts";
+import { shown } from "./moment.ts";
 import { table } from "./table.ts";
 
 /** `tributary consumers ls | lag | create | rm`: who reads, and how far each has come. */
@@ -28,6 +29,8 @@ const roadOption = (): Option => new Option("--road <road>", "the way it reads b
 const roadOf = (name: string | undefined): Road => ROADS[name ?? ""] ?? Road.UNSPECIFIED;
 
 const roadName = (road: Road): string => Object.entries(ROADS).find(([, one]) => one === road)?.[0] ?? "-";
+
+const MISSING = { next: "`tributary consumers ls` lists consumers and their roads." };
 
 const HEADINGS = ["NAME", "ROAD", "LAG", "OLDEST", "OUTSTANDING", "DEAD", "CONNECTED", "LAST SEEN", "TYPES"];
 const row = (one: Consumer): readonly string[] => [
@@ -48,8 +51,8 @@ const list = (context: CommandContext): Command =>
     .action(async (_options: object, command: Command) => {
       const hub = hubOf(context, command);
       const answer = await asking(hub, () => hub.consumers.listConsumers({}));
-      const { consumers = [] } = toJson(ListConsumersResponseSchema, answer) as { consumers?: JsonValue[] };
       const lines = table(HEADINGS, answer.consumers.map(row));
+      const { consumers = [] } = jsonOf(ListConsumersResponseSchema, answer);
       report(context, command, { consumers }, answer.consumers.length === 0 ? ["Nobody reads events yet."] : lines);
     });
 
@@ -60,7 +63,7 @@ const lag = (context: CommandContext): Command =>
     .addOption(roadOption())
     .action(async (name: string, { road }: { readonly road?: string }, command: Command) => {
       const hub = hubOf(context, command);
-      const answer = await asking(hub, () => hub.consumers.getConsumer({ name, road: roadOf(road) }));
+      const answer = await asking(hub, () => hub.consumers.getConsumer({ name, road: roadOf(road) }), MISSING);
       const behind = answer.connections.map(({ connectionId, settled, head, held }) => [
         connectionId,
         String(settled),
@@ -68,11 +71,14 @@ const lag = (context: CommandContext): Command =>
         String(head - settled),
         held ? "behind a dead letter" : "",
       ]);
-      report(context, command, toJson(GetConsumerResponseSchema, answer) as object, [
+      report(context, command, jsonOf(GetConsumerResponseSchema, answer), [
         ...table(HEADINGS, answer.consumer === undefined ? [] : [row(answer.consumer)]),
         ...(behind.length === 0 ? [] : ["", ...table(["CONNECTION", "SETTLED", "HEAD", "LAG", "HELD"], behind)]),
       ]);
     });
+
+/** The end of what a hub without a broker says. */
+const NO_BROKER = "this hub has no broker";
 
 interface CreateOptions {
   readonly road?: string;
@@ -86,7 +92,7 @@ const create = (context: CommandContext): Command =>
     .description("make one before its subscriber first comes; asking again changes nothing")
     .argument("<name>")
     .addOption(roadOption())
-    .option("--type <name>", "only this type; may be given several times", several)
+    .option("--type <name>", "only this type; may be given several times", eventType)
     .addOption(new Option("--start <where>", "where it begins").choices(["oldest", "now"]).default("oldest"))
     .addOption(
       new Option("--after-dead-letter <policy>", "what happens to the rest of a connection behind a dead letter")
@@ -103,9 +109,13 @@ const create = (context: CommandContext): Command =>
           start: options.start === "now" ? Start.NOW : Start.OLDEST,
           afterDeadLetter: options.afterDeadLetter === "hold" ? AfterDeadLetter.HOLD : AfterDeadLetter.CONTINUE,
         }),
-      );
+      ).catch((error: unknown) => {
+        throw options.road === "nats" && error instanceof CommandFailure && error.message.endsWith(NO_BROKER)
+          ? new CommandFailure(error.exitCode, `${error.message}; NATS_URL names one where the hub is started`)
+          : error;
+      });
       const line = answer.created ? `The consumer ${name} was made.` : `The consumer ${name} was there already.`;
-      report(context, command, toJson(CreateConsumerResponseSchema, answer) as object, [line]);
+      report(context, command, jsonOf(CreateConsumerResponseSchema, answer), [line]);
     });
 
 const remove = (context: CommandContext): Command =>
@@ -115,6 +125,6 @@ const remove = (context: CommandContext): Command =>
     .addOption(roadOption())
     .action(async (name: string, { road }: { readonly road?: string }, command: Command) => {
       const hub = hubOf(context, command);
-      await asking(hub, () => hub.consumers.removeConsumer({ name, road: roadOf(road) }));
+      await asking(hub, () => hub.consumers.removeConsumer({ name, road: roadOf(road) }), MISSING);
       report(context, command, { removed: name }, [`The consumer ${name} was removed.`]);
     });

@@ -1,8 +1,9 @@
-import { type JsonValue, toJson } from "@bufbuild/protobuf";
 import { GetDeadLetterResponseSchema, ListDeadLettersResponseSchema } from "@tributary/contracts";
 import { Command } from "commander";
 import { type CommandContext, CommandFailure, EXIT, report } from "./command-line.ts";
+import { oneEventType } from "./event-type.ts";
 import { asking, hubOf, talking } from "./hub.ts";
+import { jsonOf } from "./json-of.ts";
 import { count, shown } from "./moment.ts";
 import { table } from "./table.ts";
 
@@ -15,6 +16,8 @@ export const deadLettersCommand = (context: CommandContext): Command =>
     .addCommand(redrive(context))
     .addCommand(drop(context));
 
+const MISSING = { next: "`tributary dlq ls` lists dead letters, `tributary consumers ls` consumers." };
+
 interface Which {
   readonly consumer?: string;
   readonly type?: string;
@@ -24,12 +27,12 @@ const list = (context: CommandContext): Command =>
   talking(new Command("ls"))
     .description("dead letters, the newest first")
     .option("--consumer <name>", "only this consumer's")
-    .option("--type <name>", "only this type")
+    .option("--type <name>", "only this type", oneEventType)
     .option("--limit <n>", "at most so many", count(200), 50)
     .action(async ({ consumer = "", type = "", limit }: Which & { readonly limit: number }, command: Command) => {
       const hub = hubOf(context, command);
       const answer = await asking(hub, () => hub.deadLetters.listDeadLetters({ consumer, type, pageSize: limit }));
-      const { deadLetters = [] } = toJson(ListDeadLettersResponseSchema, answer) as { deadLetters?: JsonValue[] };
+      const { deadLetters = [] } = jsonOf(ListDeadLettersResponseSchema, answer);
       const rows = answer.deadLetters.map((one) => [
         one.id,
         one.consumer,
@@ -52,8 +55,8 @@ const show = (context: CommandContext): Command =>
     .action(async (id: string, options: { readonly personalData?: boolean }, command: Command) => {
       const hub = hubOf(context, command);
       const personalData = options.personalData ?? false;
-      const answer = await asking(hub, () => hub.deadLetters.getDeadLetter({ id, personalData }));
-      const json = toJson(GetDeadLetterResponseSchema, answer) as object;
+      const answer = await asking(hub, () => hub.deadLetters.getDeadLetter({ id, personalData }), MISSING);
+      const json = jsonOf(GetDeadLetterResponseSchema, answer);
       report(context, command, json, [JSON.stringify(json, null, 2)]);
     });
 
@@ -70,19 +73,23 @@ const redrive = (context: CommandContext): Command =>
     .description("deliver again to the consumer that gave up, with the same id, marked")
     .argument("[id]")
     .option("--consumer <name>", "all of this consumer's")
-    .option("--type <name>", "with --consumer: only this type")
+    .option("--type <name>", "with --consumer: only this type", oneEventType)
     .action(async (id: string | undefined, options: Which, command: Command) => {
       const hub = hubOf(context, command);
       const wish = which(id, options);
       let redriven = 0;
-      await asking(hub, async () => {
-        for (let more = true; more;) {
-          const answer = await hub.deadLetters.redriveDeadLetters(wish);
-          redriven += answer.redriven;
-          // One by its id is all there is; a page that moved nothing would never end.
-          more = answer.more && id === undefined && answer.redriven > 0;
-        }
-      });
+      await asking(
+        hub,
+        async () => {
+          for (let more = true; more;) {
+            const answer = await hub.deadLetters.redriveDeadLetters(wish);
+            redriven += answer.redriven;
+            // One by its id is all there is; a page that moved nothing would never end.
+            more = answer.more && id === undefined && answer.redriven > 0;
+          }
+        },
+        MISSING,
+      );
       report(context, command, { redriven }, [`${redriven} on the way again.`]);
     });
 
@@ -92,17 +99,21 @@ const drop = (context: CommandContext): Command =>
     .argument("[id]")
     .requiredOption("--reason <text>", "why; it is logged, so no personal data")
     .option("--consumer <name>", "all of this consumer's")
-    .option("--type <name>", "with --consumer: only this type")
+    .option("--type <name>", "with --consumer: only this type", oneEventType)
     .action(async (id: string | undefined, options: Which & { readonly reason: string }, command: Command) => {
       const hub = hubOf(context, command);
       const wish = { ...which(id, options), reason: options.reason };
       let dropped = 0;
-      await asking(hub, async () => {
-        for (let more = true; more;) {
-          const answer = await hub.deadLetters.dropDeadLetters(wish);
-          dropped += answer.dropped;
-          more = answer.more && id === undefined && answer.dropped > 0;
-        }
-      });
+      await asking(
+        hub,
+        async () => {
+          for (let more = true; more;) {
+            const answer = await hub.deadLetters.dropDeadLetters(wish);
+            dropped += answer.dropped;
+            more = answer.more && id === undefined && answer.dropped > 0;
+          }
+        },
+        MISSING,
+      );
       report(context, command, { dropped }, [`${dropped} dropped.`]);
     });

@@ -68,21 +68,31 @@ const EXIT_OF: Partial<Record<Code, number>> = {
   [Code.Unimplemented]: EXIT.contract,
 };
 
+/** What somebody is told who named what is not there. */
+export interface Missing {
+  /** A whole sentence: the command that lists what is. */
+  readonly next: string;
+  /** Default `failed`. */
+  readonly exit?: number;
+}
+
 /**
  * Runs what talks to the hub, and turns the hub's refusals into ends with an exit code of their own.
  * @throws CommandFailure.
  */
-export async function asking<T>(hub: Hub, work: () => Promise<T>): Promise<T> {
+export async function asking<T>(hub: Hub, work: () => Promise<T>, missing?: Missing): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    throw error instanceof CommandFailure ? error : failureOf(hub, error);
+    throw error instanceof CommandFailure ? error : failureOf(hub, error, missing);
   }
 }
 
-function failureOf({ origin }: Hub, error: unknown): unknown {
+function failureOf({ origin }: Hub, error: unknown, missing: Missing | undefined): unknown {
   if (!(error instanceof ConnectError)) return error;
   if (isAway(error)) return new CommandFailure(EXIT.unreachable, `no hub answers at ${origin}`);
+  if (error.code === Code.NotFound && missing !== undefined)
+    return new CommandFailure(missing.exit ?? EXIT.failed, `${error.rawMessage} ${missing.next}`);
   return new CommandFailure(EXIT_OF[error.code] ?? EXIT.failed, error.rawMessage);
 }
 

@@ -1,12 +1,12 @@
-import { toJson } from "@bufbuild/protobuf";
 import { eventTypes, Start } from "@tributary/contracts";
 import { type EventContext, retry, subscribe, SubscriberError } from "@tributary/subscriber";
 import { Command } from "commander";
 import { randomBytes, randomUUID } from "node:crypto";
 import { Webhook } from "standardwebhooks";
 import { type CommandContext, CommandFailure, EXIT } from "./command-line.ts";
+import { eventType } from "./event-type.ts";
 import { asking, hubOf, talking } from "./hub.ts";
-import { several } from "./moment.ts";
+import { jsonOf } from "./json-of.ts";
 import { plain } from "./table.ts";
 
 const ANSWER_MS_MAX = 15_000;
@@ -28,7 +28,7 @@ export const listenCommand = (context: CommandContext): Command =>
     .description("receive events here, as a subscriber does; forward them to a program as signed webhooks")
     .option("--forward-to <url>", "POST each event there, signed as Standard Webhooks say")
     .option("--name <consumer>", "go on where this consumer left off, and keep it; default one for now only")
-    .option("--type <name>", "only this type; may be given several times", several)
+    .option("--type <name>", "only this type; may be given several times", eventType)
     .addHelpText(
       "after",
       "\nThe signing secret is TRIBUTARY_WEBHOOK_SECRET (whsec_…); without it one is made and shown.",
@@ -39,8 +39,6 @@ async function listen(context: CommandContext, options: ListenOptions, command: 
   const hub = hubOf(context, command);
   const json = command.optsWithGlobals()["json"] === true;
   const wanted = options.type ?? [...eventTypes.keys()];
-  const unknown = wanted.find((type) => !eventTypes.has(type));
-  if (unknown !== undefined) throw new CommandFailure(EXIT.contract, `no event type is called ${plain(unknown)}`);
   const forward = options.forwardTo === undefined ? undefined : forwarder(context, options.forwardTo);
   const name = options.name ?? `listen-${randomUUID().slice(0, 8)}`;
   // A new consumer would begin with the oldest event; who listens wants what happens from now on.
@@ -57,7 +55,7 @@ async function listen(context: CommandContext, options: ListenOptions, command: 
     const schema = eventTypes.get(type);
     if (schema === undefined) continue;
     subscriber.on(schema, async (message, event) => {
-      const body = JSON.stringify(envelope(event, toJson(schema, message)));
+      const body = JSON.stringify(envelope(event, jsonOf(schema, message)));
       const status = forward === undefined ? undefined : await forward(event.id, body);
       context.stdout.write(json ? `${body}\n` : `${lineOf(event, status)}\n`);
     });

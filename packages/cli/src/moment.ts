@@ -1,5 +1,6 @@
-import { timestampDate, type Timestamp, timestampFromDate } from "@bufbuild/protobuf/wkt";
+import { timestampDate, type Timestamp, timestampFromDate, timestampMs } from "@bufbuild/protobuf/wkt";
 import { InvalidArgumentError } from "commander";
+import { CommandFailure, EXIT } from "./command-line.ts";
 
 const UNIT_MS: Readonly<Record<string, number>> = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
@@ -17,6 +18,12 @@ export const ago =
   ({ now }: { readonly now: () => Date }) =>
   (text: string): Timestamp =>
     moment(text, now());
+
+/** @throws CommandFailure usage, when nothing can lie between the two. */
+export function inOrder(from: Timestamp | undefined, until: Timestamp | undefined): void {
+  if (from !== undefined && until !== undefined && timestampMs(from) >= timestampMs(until))
+    throw new CommandFailure(EXIT.usage, "--from must be before --until");
+}
 
 /** "2026-11-21 06:30:00" in UTC, or "-". */
 export const shown = (time: Timestamp | undefined): string =>

@@ -1,4 +1,3 @@
-import { type JsonValue, toJson } from "@bufbuild/protobuf";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
 import {
   GetReplayResponseSchema,
@@ -8,8 +7,10 @@ import {
 } from "@tributary/contracts";
 import { Command } from "commander";
 import { type CommandContext, report, ReportedFailure } from "./command-line.ts";
+import { eventType } from "./event-type.ts";
 import { asking, type Hub, hubOf, talking } from "./hub.ts";
-import { ago, count, several, shown } from "./moment.ts";
+import { jsonOf } from "./json-of.ts";
+import { ago, count, inOrder, several, shown } from "./moment.ts";
 import { table } from "./table.ts";
 
 interface StartOptions {
@@ -23,6 +24,9 @@ interface StartOptions {
   readonly wait: boolean;
 }
 
+const MISSING = { next: "`tributary events replay ls` lists replays." };
+const MISSING_TARGET = { next: "`tributary consumers ls` lists consumers, `tributary events ls` connections." };
+
 /** `tributary events replay [ls | show | cancel]`: deliver again what is retained. */
 export const replayCommand = (context: CommandContext): Command =>
   start(context).addCommand(list(context)).addCommand(show(context)).addCommand(cancel(context));
@@ -31,7 +35,7 @@ const start = (context: CommandContext): Command =>
   talking(new Command("replay"))
     .description("deliver retained events again, with the same ids, beside the live ones; follows it to its end")
     .option("--to <consumer>", "only to this consumer; default all")
-    .option("--type <name>", "only this type; may be given several times", several)
+    .option("--type <name>", "only this type; may be given several times", eventType)
     .option("--connection <id>", "only this connection; may be given several times", several)
     .option(
       "--from <time>",
@@ -45,16 +49,20 @@ const start = (context: CommandContext): Command =>
     .action(async (options: StartOptions, command: Command) => {
       const hub = hubOf(context, command);
       const { from, until } = options;
-      const { replay } = await asking(hub, () =>
-        hub.events.replay({
-          ...(from === undefined ? {} : { from }),
-          ...(until === undefined ? {} : { until }),
-          consumer: options.to ?? "",
-          types: [...(options.type ?? [])],
-          connectionIds: [...(options.connection ?? [])],
-          eventsPerSecond: options.rate ?? 0,
-          idempotencyKey: options.key ?? "",
-        }),
+      inOrder(from, until);
+      const { replay } = await asking(
+        hub,
+        () =>
+          hub.events.replay({
+            ...(from === undefined ? {} : { from }),
+            ...(until === undefined ? {} : { until }),
+            consumer: options.to ?? "",
+            types: [...(options.type ?? [])],
+            connectionIds: [...(options.connection ?? [])],
+            eventsPerSecond: options.rate ?? 0,
+            idempotencyKey: options.key ?? "",
+          }),
+        MISSING_TARGET,
       );
       if (replay === undefined) throw new Error("the hub answered without a replay");
       const last = options.wait ? await follow(context, hub, replay) : replay;
@@ -87,10 +95,10 @@ const STATES = [
 const stateName = (state: ReplayState): string => STATES.find(([one]) => one === state)?.[1] ?? "unknown";
 
 function tell(context: CommandContext, command: Command, replay: ReplayStatus): void {
-  const { replay: json = {} } = toJson(GetReplayResponseSchema, {
+  const { replay: json = {} } = jsonOf(GetReplayResponseSchema, {
     $typeName: "tributary.api.v1.GetReplayResponse",
     replay,
-  }) as { replay?: JsonValue };
+  });
   const targets = replay.targets.map(({ consumer, done, ended }) => [
     consumer === "" ? "(NATS)" : consumer,
     String(done),
@@ -109,7 +117,7 @@ const list = (context: CommandContext): Command =>
     .action(async (_options: object, command: Command) => {
       const hub = hubOf(context, command);
       const answer = await asking(hub, () => hub.events.listReplays({ pageSize: 200 }));
-      const { replays = [] } = toJson(ListReplaysResponseSchema, answer) as { replays?: JsonValue[] };
+      const { replays = [] } = jsonOf(ListReplaysResponseSchema, answer);
       const rows = answer.replays.map(({ id, state, consumer, done, total, createdAt }) => [
         id,
         stateName(state),
@@ -127,7 +135,7 @@ const show = (context: CommandContext): Command =>
     .argument("<id>")
     .action(async (id: string, _options: object, command: Command) => {
       const hub = hubOf(context, command);
-      const { replay } = await asking(hub, () => hub.events.getReplay({ id }));
+      const { replay } = await asking(hub, () => hub.events.getReplay({ id }), MISSING);
       if (replay !== undefined) tell(context, command, replay);
     });
 
@@ -137,6 +145,6 @@ const cancel = (context: CommandContext): Command =>
     .argument("<id>")
     .action(async (id: string, _options: object, command: Command) => {
       const hub = hubOf(context, command);
-      const { replay } = await asking(hub, () => hub.events.cancelReplay({ id }));
+      const { replay } = await asking(hub, () => hub.events.cancelReplay({ id }), MISSING);
       if (replay !== undefined) tell(context, command, replay);
     });

@@ -1,8 +1,8 @@
 import { Command } from "commander";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type CommandContext, CommandFailure, EXIT } from "./command-line.ts";
+import { eventType } from "./event-type.ts";
 import { type Hub, hubOf, talking } from "./hub.ts";
-import { several } from "./moment.ts";
 import { type ServerSentEvent, serverSentEvents } from "./sse.ts";
 import { plain } from "./table.ts";
 
@@ -17,7 +17,7 @@ interface TailOptions {
 export const tailCommand = (context: CommandContext): Command =>
   talking(new Command("tail"))
     .description("look on as events come; with --json each is one line of JSON")
-    .option("--type <name>", "only this type; may be given several times", several)
+    .option("--type <name>", "only this type; may be given several times", eventType)
     .option("--connection <id>", "only this connection")
     .action(async (options: TailOptions, command: Command) => {
       const hub = hubOf(context, command);

@@ -16,7 +16,10 @@ export const triggerCommand = (context: CommandContext): Command =>
         throw new CommandFailure(EXIT.unreachable, `no hub answers at ${hub.origin}`);
       });
       const said = (await answer.json().catch(() => ({}))) as Triggers & Record<string, string>;
-      if (!answer.ok) throw new CommandFailure(EXIT_OF[answer.status] ?? EXIT.failed, said["message"] ?? "refused");
+      if (!answer.ok) {
+        const next = said["error"] === "unknown_action" ? " `tributary trigger` lists those that can be." : "";
+        throw new CommandFailure(EXIT_OF[answer.status] ?? EXIT.failed, `${said["message"] ?? "refused"}${next}`);
+      }
       if (type === undefined) report(context, command, { types: said.types }, said.types);
       else report(context, command, { type, did: said.did }, [said.did]);
     });

@@ -92,6 +92,23 @@ describe("looking at events", () => {
     expect((await run(["events", "ls"])).stdout).toMatch(/^COMMITTED +TYPE +OBJECT/);
   });
 
+  it("says that there are more, with what the next page takes, and gives each event once", async () => {
+    interface Page {
+      readonly events: readonly Told[];
+      readonly more: boolean;
+      readonly nextPageToken: string;
+    }
+    const until = ["--until", new Date().toISOString()];
+    const both = await json<Page>("events", "ls", ...until, "--limit", "2");
+    const first = await json<Page>("events", "ls", ...until, "--limit", "1");
+    const second = await json<Page>("events", "ls", ...until, "--limit", "1", "--page", first.nextPageToken);
+    expect([...first.events, ...second.events]).toEqual(both.events);
+    expect(first.more).toBe(true);
+    expect((await run(["events", "ls", ...until, "--limit", "1"])).stdout).toContain(`--page ${first.nextPageToken}`);
+    const all = await json<Page>("events", "ls", "--limit", "100000");
+    expect(all).toMatchObject({ more: false, nextPageToken: "" });
+  });
+
   it("tells the types, and one with its fields and an example", async () => {
     const { types } = await json<{ types: Told[] }>("events", "schema");
     expect(types.map(({ type }) => type)).toContain(COMPLETED);
@@ -167,6 +184,11 @@ describe("consumers and dead letters", () => {
     const other = await run(["consumers", "create", "billing"]);
     expect(other).toMatchObject({ code: 1, stderr: expect.stringContaining("consumer_differs") });
     expect((await run(["consumers", "lag", "billing"])).stdout).toContain("billing");
+    // What is nothing is said to be nothing.
+    const { consumer } = await json<{ consumer: object }>("consumers", "lag", "billing");
+    expect(consumer).toMatchObject({ outstanding: "0", deadLetters: "0", connected: false });
+    const { consumers } = await json<{ consumers: object[] }>("consumers", "ls");
+    for (const one of consumers) expect(one).toMatchObject({ lag: expect.any(String), deadLetters: "0" });
     expect((await run(["consumers", "rm", "billing"])).code).toBe(0);
     expect(await run(["consumers", "rm", "billing"])).toMatchObject({
       code: 1,
@@ -188,9 +210,15 @@ it("is a program: it prints, and ends with the code", async () => {
   expect((await start(["dlq", "redrive", "--json"]).ended).code).toBe(2);
 }, 30_000);
 
+/** What it is, what was typed with which settings, the exit code, and what is said. */
+type Mistake = [string, readonly string[], Readonly<Record<string, string>>, number, string];
+
 describe("what can go wrong", () => {
+  const TYPES = "`tributary events schema` lists";
+  const UNKNOWN_TYPE = [["tail"], ["listen"], ["events", "ls"], ["events", "replay"], ["consumers", "create", "x"]];
+  UNKNOWN_TYPE.push(["dlq", "ls"], ["dlq", "redrive", "--consumer", "sample"]);
   const keyFile = join(folder, "wrong.key");
-  it.each<[string, readonly string[], Readonly<Record<string, string>>, number, string]>([
+  it.each<Mistake>([
     ["nobody answers", ["events", "ls"], { TRIBUTARY_URL: "http://127.0.0.1:1" }, 4, "no hub answers"],
     ["nobody answers a tail", ["tail"], { TRIBUTARY_URL: "http://127.0.0.1:1" }, 4, "no hub answers"],
     ["no key", ["events", "ls"], { TRIBUTARY_DATA_DIR: join(folder, "none") }, 3, "no key to show"],
@@ -198,14 +226,35 @@ describe("what can go wrong", () => {
     ["a wrong key for a tail", ["tail", "--token-file", keyFile], {}, 5, "invalid_token"],
     ["an address that is none", ["events", "ls", "--url", "hub"], {}, 3, "http"],
     ["a time that is none", ["events", "ls", "--from", "soon"], {}, 2, "a time is"],
-    ["an unknown type", ["listen", "--type", "tributary.task.v1.Nope"], {}, 6, "no event type"],
-    ["an unknown type to trigger", ["trigger", "tributary.task.v1.Nope"], {}, 6, "No simulated provider"],
+    ["times that hold nothing", ["events", "ls", "--from", "1h", "--until", "2h"], {}, 2, "--from must be before"],
+    ["a replay of no time", ["events", "replay", "--from", "1h", "--until", "2h"], {}, 2, "--from must be before"],
+    ...UNKNOWN_TYPE.map((words): Mistake => [
+      `an unknown --type of ${words.join(" ")}`,
+      [...words, "--type", "Nope"],
+      {},
+      2,
+      TYPES,
+    ]),
+    ["an unknown type to trigger", ["trigger", "Nope"], {}, 6, "`tributary trigger` lists"],
+    ["an unknown type to explain", ["events", "schema", "Nope"], {}, 6, TYPES],
+    ["an unknown event", ["events", "get", "nope"], {}, 1, "`tributary events ls` lists"],
+    ["an unknown dead letter", ["dlq", "show", "nope"], {}, 1, "`tributary dlq ls` lists"],
+    ["an unknown one to redrive", ["dlq", "redrive", "nope"], {}, 1, "`tributary dlq ls` lists"],
+    ["an unknown one to drop", ["dlq", "drop", "nope", "--reason", "x"], {}, 1, "`tributary dlq ls` lists"],
+    ["an unknown consumer", ["consumers", "lag", "nope"], {}, 1, "`tributary consumers ls` lists"],
+    ["an unknown consumer to remove", ["consumers", "rm", "nope"], {}, 1, "`tributary consumers ls` lists"],
+    ["an unknown replay", ["events", "replay", "show", "nope"], {}, 1, "`tributary events replay ls` lists"],
+    ["a consumer on NATS without a broker", ["consumers", "create", "n", "--road", "nats"], {}, 1, "NATS_URL"],
+    ["nothing asked for", [], {}, 2, "name a command; --help lists them"],
+    ["half a command", ["events"], {}, 2, "name a command; --help lists them"],
   ])(
     "%s",
     async (_, args, more, code, says) => {
       writeFileSync(keyFile, "k".repeat(40));
       const ended = await run(args, more);
-      expect({ code: ended.code, stderr: ended.stderr }).toEqual({ code, stderr: expect.stringContaining(says) });
+      expect(ended.code).toBe(code);
+      // Without a command, people are shown the help instead.
+      expect(ended.stderr).toContain(says.startsWith("name a command") ? "Commands:" : says);
       const told = await run([...args, "--json"], more);
       expect(told.code).toBe(code);
       expect((JSON.parse(told.stdout) as { message: string }).message).toContain(says);
