@@ -1,5 +1,6 @@
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
+import postgres from "postgres";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { type Database, type Queryable, run } from "./database.ts";
 import { openPostgres } from "./postgres.ts";
@@ -90,6 +91,52 @@ it("what is asked while a connection is being lost is refused, and what comes ne
   }
   await narrow.close();
   wire.close();
+});
+
+/** A server that takes the connection and the first packet, and closes: a proxy whose database is away. */
+async function closingServer() {
+  let connects = 0;
+  const closing = createServer((near) => {
+    connects++;
+    near.on("error", () => {}).once("data", () => near.end());
+  });
+  await new Promise<void>((resolve) => closing.listen(0, "127.0.0.1", resolve));
+  const { port } = closing.address() as { port: number };
+  const url = `postgres://somebody@127.0.0.1:${port}/somewhere?connect_timeout=1`;
+  return { url, connects: () => connects, close: () => closing.close() };
+}
+
+/** The driver once asked such a server again without a pause, some seven hundred times a second, and for ever. */
+it("a server that accepts and closes is asked again with pauses, and who waits is refused in the end", async () => {
+  const away = await closingServer();
+  const waiting = openPostgres({ url: away.url, connectionsMax: 1 });
+  const since = performance.now();
+  const outcome = waiting
+    .transaction((tx) => run(tx, "SELECT 1"))
+    .then(
+      () => "committed",
+      (error: unknown) => String(error),
+    );
+  expect(await Promise.race([outcome, sleep(4_000, "still waiting")])).toContain("CONNECTION_CLOSED");
+  expect(performance.now() - since).toBeGreaterThan(1_000);
+  // After 50, 100, 200, 400 and 800 ms.
+  expect(away.connects()).toBeGreaterThan(2);
+  expect(away.connects()).toBeLessThan(10);
+  await waiting.close();
+  away.close();
+});
+
+it("a pool that is closed while it pauses does not connect again", async () => {
+  const away = await closingServer();
+  const sql = postgres(away.url, { max: 1, backoff: () => 0.3 });
+  const refused = sql`SELECT 1`.catch(String);
+  for (let turn = 0; turn < 500 && away.connects() < 2; turn++) await sleep(10);
+  await sleep(50);
+  await sql.end({ timeout: 0 });
+  expect(await refused).toContain("CONNECTION_DESTROYED");
+  await sleep(600);
+  expect(away.connects()).toBe(2);
+  away.close();
 });
 
 it("a listener hears again after a restart", async () => {
