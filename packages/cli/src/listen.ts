@@ -50,6 +50,8 @@ async function listen(context: CommandContext, options: ListenOptions, command: 
     name,
     window: 100,
     drainOn: ["SIGINT", "SIGTERM"],
+    // What happens to an event is said where it is forwarded.
+    log: { info: () => {}, warn: ({ id }, message) => void (id ?? context.stderr.write(`${message}\n`)) },
   });
   for (const type of wanted) {
     const schema = eventTypes.get(type);

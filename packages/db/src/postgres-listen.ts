@@ -3,6 +3,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 const AGAIN_MS = 250;
 
+/** The driver's own backoff goes to twenty seconds, which a restart of the server does not deserve. */
+const RECONNECT_SECONDS_MAX = 1;
+
+/** For the driver: how long to wait before it connects again. */
+export const backoff = (retries: number): number => Math.min(RECONNECT_SECONDS_MAX, 0.05 * 2 ** retries);
+
 /**
  * Listens on a connection of its own until stopped, and again whenever that was lost. The driver's own `listen` asks once
  * after a loss: it stays deaf when the server is not back by then.
@@ -20,6 +26,7 @@ export async function listenOn(
     idle_timeout: 0,
     max_lifetime: null,
     fetch_types: false,
+    backoff,
     onnotice: () => {},
     connection: { application_name: "tributary-listen" },
     onnotify: (heard: string, payload: string) => {

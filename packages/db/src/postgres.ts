@@ -1,7 +1,7 @@
 import { drizzle } from "drizzle-orm/postgres-js";
 import postgres from "postgres";
 import { type Database, insideTransaction, type Queryable } from "./database.ts";
-import { listenOn } from "./postgres-listen.ts";
+import { backoff, listenOn } from "./postgres-listen.ts";
 import { HUB_ROLE } from "./roles.ts";
 
 export interface PostgresOptions {
@@ -42,15 +42,12 @@ export function openPostgres(options: PostgresOptions): Database {
   };
 }
 
-/** The driver's own backoff goes to twenty seconds, which a restart of the server does not deserve. */
-const RECONNECT_SECONDS_MAX = 1;
-
 /** @param role what every connection speaks as from its first statement; RESET ROLE leads back to it, not to the login. */
 function openPool(options: PostgresOptions, role?: string) {
   const sql = postgres(options.url, {
     max: options.connectionsMax ?? 10,
     onnotice: () => {},
-    backoff: (retries: number) => Math.min(RECONNECT_SECONDS_MAX, 0.05 * 2 ** retries),
+    backoff,
     types: { bigint: postgres.BigInt },
     connection: { application_name: "tributary", TimeZone: "UTC", ...(role === undefined ? {} : { role }) },
   });

@@ -82,9 +82,12 @@ export function createRoad({
     const working = setInterval(() => {
       for (const message of held.values()) message.working();
     }, ackWaitMs / 3);
+    const aborted = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
     try {
       for (let failures = 0; !signal.aborted;) {
         try {
+          // What is asked while there is no connection is dropped by the client, and waited for in vain.
+          await Promise.race([flush(), aborted]);
           await ensure();
           await awaitTurn(signal);
           await pull(signal, (message) => {
@@ -93,6 +96,10 @@ export function createRoad({
           });
         } catch (error) {
           if (signal.aborted) return;
+          if (error instanceof ConnectionLost) {
+            log.warn({}, "the connection to the broker was lost; trying again");
+            continue;
+          }
           if (isClosed()) throw new SubscriberError("refused", "the broker refuses the credentials", { cause: error });
           const missing = error instanceof SubscriberError && error.code === "stream_missing";
           if (error instanceof SubscriberError && !missing) throw error;

@@ -9,6 +9,12 @@ import { repairCommand } from "./commands/repair.ts";
 import { natsCommand } from "./commands/nats.ts";
 import { relayCommand } from "./commands/relay.ts";
 
+/** Whoever reads may have had enough, as `| head -1` has. */
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(0);
+  throw error;
+});
+
 /** The operator's command. Each of `commands/<name>.ts` is one word of it. Exit codes: `EXIT` of command-line.ts. */
 process.exitCode = await runCommandLine(
   process.argv.slice(2),
