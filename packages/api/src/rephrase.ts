@@ -12,6 +12,9 @@ import {
 import { setTrailerStatus, trailerFlag, trailerParse, trailerSerialize } from "@connectrpc/connect/protocol-grpc-web";
 import { refused } from "./rpc-context.ts";
 
+/** Every code of the protocol. */
+const CODES = Object.values(Code).filter((each): each is Code => typeof each === "number");
+
 /** Carries our code on every refusal that is ours. */
 const OURS = "tributary-error";
 
@@ -42,8 +45,9 @@ export async function rephrase(
     const trailer = trailerParse(bytes);
     const code = Number(trailer.get("grpc-status"));
     if (code === 0 || trailer.has(OURS)) return bytes;
+    const known = CODES.find((each) => Number(each) === code) ?? Code.Unknown;
     const said = decodeURIComponent(trailer.get("grpc-message") ?? "");
-    setTrailerStatus(trailer, inOurWords(new ConnectError(said, code), input));
+    setTrailerStatus(trailer, inOurWords(new ConnectError(said, known), input));
     return trailerSerialize(trailer);
   }
 }

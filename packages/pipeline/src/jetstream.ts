@@ -170,7 +170,7 @@ function createAckTracker(nc: NatsConnection) {
         head.set("Nats-Expected-Last-Sequence", String(lastSequence + index));
         // Somebody else's message in the first place would make the numbers right again for all that follow it.
         const before = events[index - 1];
-        if (before !== undefined) head.set("Nats-Expected-Last-Msg-Id", before.id);
+        if (before !== undefined) head.set("Nats-Expected-Last-Msg-Id", messageId(before));
         nc.publish(event.subject, event.payload, { headers: head, reply: `${inbox}.${id}.${index}` });
       });
       await promise;
@@ -203,11 +203,14 @@ function outcome({ seq, duplicate, error }: PubAck): Outcome {
   return { kind: "refused", reason: `refused_${error?.err_code ?? error?.code ?? "unknown"}` };
 }
 
+/** What the stream knows an event by, and the one before it. */
+const messageId = ({ id }: LedgerEvent): string => id;
+
 function messageHeaders(event: LedgerEvent) {
   const head = headers();
   const attributes = { ...event, time: new Date(event.timeMs).toISOString() };
   for (const [name, value] of eventHeaders(attributes)) head.set(name, value);
-  head.set("Nats-Msg-Id", event.id);
+  head.set("Nats-Msg-Id", messageId(event));
   return head;
 }
 

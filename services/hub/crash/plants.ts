@@ -99,8 +99,8 @@ const RELAY_PLANTS: readonly Plant[] = [
     id: "no-message-id",
     means: "publishes without Nats-Msg-Id",
     file: JETSTREAM,
-    find: `  head.set("Nats-Msg-Id", event.id);\n`,
-    replace: "",
+    find: "const messageId = ({ id }: LedgerEvent): string => id;",
+    replace: 'const messageId = (_: LedgerEvent): string => "";',
     trial: "load",
   },
   {

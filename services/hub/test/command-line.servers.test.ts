@@ -98,13 +98,13 @@ describe("looking at events", () => {
       readonly more: boolean;
       readonly nextPageToken: string;
     }
-    const until = ["--until", new Date().toISOString()];
-    const both = await json<Page>("events", "ls", ...until, "--limit", "2");
-    const first = await json<Page>("events", "ls", ...until, "--limit", "1");
-    const second = await json<Page>("events", "ls", ...until, "--limit", "1", "--page", first.nextPageToken);
+    const before = ["--until", new Date().toISOString()];
+    const both = await json<Page>("events", "ls", ...before, "--limit", "2");
+    const first = await json<Page>("events", "ls", ...before, "--limit", "1");
+    const second = await json<Page>("events", "ls", ...before, "--limit", "1", "--page", first.nextPageToken);
     expect([...first.events, ...second.events]).toEqual(both.events);
     expect(first.more).toBe(true);
-    expect((await run(["events", "ls", ...until, "--limit", "1"])).stdout).toContain(`--page ${first.nextPageToken}`);
+    expect((await run(["events", "ls", ...before, "--limit", "1"])).stdout).toContain(`--page ${first.nextPageToken}`);
     const all = await json<Page>("events", "ls", "--limit", "100000");
     expect(all).toMatchObject({ more: false, nextPageToken: "" });
   });
