@@ -45,7 +45,7 @@ export async function rephrase(
     const trailer = trailerParse(bytes);
     const code = Number(trailer.get("grpc-status"));
     if (code === 0 || trailer.has(OURS)) return bytes;
-    const known = CODES.find((each) => Number(each) === code) ?? Code.Unknown;
+    const known = CODES.find((each: number) => each === code) ?? Code.Unknown;
     const said = decodeURIComponent(trailer.get("grpc-message") ?? "");
     setTrailerStatus(trailer, inOurWords(new ConnectError(said, known), input));
     return trailerSerialize(trailer);
