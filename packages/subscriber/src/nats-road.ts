@@ -37,6 +37,9 @@ export interface Road {
   release(message: JsMsg): void;
 }
 
+/** What the stream knows a message by; a publisher that names none is not the relay. */
+const idOf = (message: JsMsg): string => message.headers?.get("Nats-Msg-Id") ?? "";
+
 /** What the broker has sent and not heard of again. */
 interface Unsettled {
   readonly count: number;
@@ -73,14 +76,14 @@ export function createRoad({
   ensure,
   optional,
 }: RoadOptions): Road {
-  /** Held and not settled, by sequence: the broker is told now and then that they are being worked on. */
-  const held = new Map<number, JsMsg>();
+  /** Held and not settled: the broker is told now and then that they are being worked on. */
+  const held = new Set<JsMsg>();
   const givenBack: JsMsg[] = [];
   let pulling = false;
 
   async function run(signal: AbortSignal, take: (message: JsMsg) => void): Promise<void> {
     const working = setInterval(() => {
-      for (const message of held.values()) message.working();
+      for (const message of held) message.working();
     }, ackWaitMs / 3);
     const aborted = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
     try {
@@ -134,13 +137,16 @@ export function createRoad({
   async function pull(signal: AbortSignal, take: (message: JsMsg) => void): Promise<void> {
     const consumer = await js.consumers.get(stream, name);
     const kept = new Map<number, JsMsg>();
-    /** Under way here since before: the broker is told so, and need not send them again. */
-    const mine = new Set(held.keys());
+    /** Under way here since before. By their ids: a stream that was rolled back gives their sequences to others. */
+    const mine = new Map([...held].map((message) => [idOf(message), message]));
     let keepBack = true;
     const callback = (message: JsMsg): void => {
-      const { seq } = message;
-      held.set(seq, message);
-      if (keepBack && !mine.has(seq)) kept.set(seq, message);
+      if (mine.size > 0) {
+        const before = mine.get(idOf(message));
+        if (before !== undefined && held.has(before)) return;
+      }
+      held.add(message);
+      if (keepBack) kept.set(message.seq, message);
       else take(message);
     };
     pulling = true;
@@ -218,14 +224,14 @@ export function createRoad({
 
   /** As long as this process pulls, the broker would send it what it gives back. */
   function release(message: JsMsg): void {
-    held.delete(message.seq);
+    held.delete(message);
     if (pulling) givenBack.push(message);
     else message.nak();
   }
 
   return {
     run,
-    settled: (message) => void held.delete(message.seq),
+    settled: (message) => void held.delete(message),
     release,
   };
 }
