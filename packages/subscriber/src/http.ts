@@ -32,7 +32,7 @@ export function createHttpSource({ url, name, token, types, window, log, backoff
 
   /** The hub sends again what was never acknowledged, and only to a new stream: so this does not stop at some attempt. */
   async function acknowledge(event: SubscribeResponse, settlement: Settlement, giveUp: AbortSignal): Promise<void> {
-    if (settlement.outcome === "released") return;
+    if (settlement.outcome === "released" || settlement.outcome === "pending") return;
     const { id, connectionId, sequence, replayId, redrive } = event;
     const dead = settlement.outcome === "dead_letter";
     const outcome = dead ? Outcome.DEAD_LETTER : Outcome.HANDLED;

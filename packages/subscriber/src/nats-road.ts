@@ -146,8 +146,10 @@ export function createRoad({
         if (before !== undefined && held.has(before)) return;
       }
       held.add(message);
-      if (keepBack) kept.set(message.seq, message);
-      else take(message);
+      if (!keepBack) return take(message);
+      const before = kept.get(message.seq);
+      if (before !== undefined) held.delete(before);
+      kept.set(message.seq, message);
     };
     pulling = true;
     const pulled = await consumer.consume({ max_messages: window, abort_on_missing_resource: true, callback });

@@ -118,6 +118,7 @@ export function createNatsSource(options: SourceOptions): Source {
       acks.push(message);
     };
     if (settlement.outcome === "released") return road.release(message);
+    if (settlement.outcome === "pending") return road.settled(message);
     if (settlement.outcome === "handled") return acknowledge();
     return keepDeadLetter(message, attributes, settlement, giveUp).then(acknowledge);
   }

@@ -42,5 +42,7 @@ export const drop = (reason: string): Drop => new Drop(reason);
 export type Settlement =
   | { readonly outcome: "handled" }
   | { readonly outcome: "dead_letter"; readonly reason: string; readonly attempts: number }
+  /** Delivered again while it is under way: of this delivery nobody will say anything. */
+  | { readonly outcome: "pending" }
   /** Not settled: the subscriber is stopping, and somebody else shall have it at once. */
   | { readonly outcome: "released" };

@@ -112,6 +112,7 @@ export async function start<Tx>(options: RunOptions<Tx>): Promise<Running> {
     }
     const taken = seen.take(lane, sequence);
     if (taken === "new") lanes.push(lane, delivery);
+    if (taken === "pending") void settle(delivery, { outcome: "pending" });
     if (taken !== "settled") return;
     stats.repeated++;
     void settle(delivery, { outcome: "handled" });
