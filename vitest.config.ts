@@ -1,3 +1,4 @@
+import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
 import { TEST_PROJECTS } from "./tools/test-projects.ts";
 
@@ -5,6 +6,8 @@ const NEVER = ["**/node_modules/**", "**/dist/**"];
 
 export default defineConfig({
   test: {
+    // The default leaves one core to nobody, which on two cores is half the machine. Each worker may hold a PGlite of 800 MB.
+    maxWorkers: Math.min(availableParallelism(), 4),
     projects: TEST_PROJECTS.map(({ name, include, exclude, oneByOne, testTimeoutMs }) => ({
       test: {
         name,
