@@ -5,7 +5,7 @@ export interface TestProject {
   readonly exclude: readonly string[];
   /** PostgreSQL, nats-server, Chromium or Python: the tests start their own, but the programs have to be there. */
   readonly needsServers: boolean;
-  /** One file at a time: two cores are not shared by two servers under test. */
+  /** One file at a time: what a browser or a crash is timed by is not shared. */
   readonly oneByOne: boolean;
   readonly testTimeoutMs: number;
 }
@@ -27,7 +27,8 @@ export const TEST_PROJECTS: readonly TestProject[] = [
     include: [`${ROOMS}.{servers,story}.test.ts`, "tools/**/*.servers.test.ts"],
     exclude: [],
     needsServers: true,
-    oneByOne: true,
+    // Each file has servers of its own, which wait more than they work.
+    oneByOne: false,
     testTimeoutMs: 60_000,
   },
   {
