@@ -3,7 +3,7 @@ import { timestampFromMs } from "@bufbuild/protobuf/wkt";
 import type { ConnectRouter } from "@connectrpc/connect";
 import { AfterDeadLetter, type Consumer, ConsumerSchema, ConsumerService, Road, Start } from "@tributary/contracts";
 import type { ConsumerView } from "@tributary/pipeline";
-import { chosen, consumerName, knownTypes } from "./event-service.ts";
+import { chosen, consumerName, knownConsumer, knownTypes } from "./event-service.ts";
 import { identityOf, notThere } from "./rpc-context.ts";
 import type { RpcOptions } from "./rpc-options.ts";
 
@@ -17,7 +17,7 @@ export function consumerService(router: ConnectRouter, { consumers }: RpcOptions
     async getConsumer({ name, road }, context) {
       const { organizationId } = identityOf(context);
       const wanted = road === Road.UNSPECIFIED ? undefined : roadOf(road);
-      const found = await consumers.get(organizationId, consumerName(name), wanted);
+      const found = await consumers.get(organizationId, knownConsumer(name), wanted);
       if (found === undefined) throw notThere();
       return { consumer: consumerMessage(found.consumer), connections: [...found.behind] };
     },
@@ -45,7 +45,7 @@ export function consumerService(router: ConnectRouter, { consumers }: RpcOptions
     },
     async removeConsumer({ name, road }, context) {
       const { organizationId } = identityOf(context);
-      if (!(await consumers.remove(organizationId, consumerName(name), roadOf(road)))) throw notThere();
+      if (!(await consumers.remove(organizationId, knownConsumer(name), roadOf(road)))) throw notThere();
       return {};
     },
   });

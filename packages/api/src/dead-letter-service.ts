@@ -10,7 +10,7 @@ import {
 } from "@tributary/contracts";
 import type { DeadLetter, DeadLetterChoice } from "@tributary/pipeline";
 import { payloadJson } from "./event-payload.ts";
-import { consumerName, pageSize } from "./event-service.ts";
+import { knownConsumer, pageSize } from "./event-service.ts";
 import { demand, identityOf, invalid, notThere } from "./rpc-context.ts";
 import type { RpcOptions } from "./rpc-options.ts";
 
@@ -24,7 +24,7 @@ export function deadLetterService(router: ConnectRouter, { deadLetters, consumer
       const page = await deadLetters.list({
         organizationId,
         limit: pageSize(request.pageSize),
-        ...(request.consumer === "" ? {} : { consumer: consumerName(request.consumer) }),
+        ...(request.consumer === "" ? {} : { consumer: knownConsumer(request.consumer) }),
         ...(request.type === "" ? {} : { type: request.type }),
         ...(request.pageToken === "" ? {} : { after: request.pageToken }),
       });
@@ -81,7 +81,7 @@ function choiceOf(request: Choice): DeadLetterChoice {
   const { id, consumer, type } = request;
   if (id !== "" && (consumer !== "" || type !== "")) throw invalid("either id, or consumer and type");
   if (id !== "") return { id };
-  return { consumer: consumerName(consumer), ...(type === "" ? {} : { type }) };
+  return { consumer: knownConsumer(consumer), ...(type === "" ? {} : { type }) };
 }
 
 const letterMessage = (letter: DeadLetter): DeadLetterMessage =>

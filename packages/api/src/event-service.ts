@@ -5,9 +5,11 @@ import {
   type CatalogueField,
   EventService,
   type EventType,
+  CONSUMER_NAME,
   EventTypeSchema,
   eventCatalogue,
   eventTypes,
+  KNOWN_CONSUMER,
   Outcome,
   ReplayState,
   type ReplayStatus,
@@ -124,7 +126,7 @@ export function eventService(
           createdBy: name,
           types: knownTypes(request.types),
           connectionIds: wanted,
-          ...(request.consumer === "" ? {} : { consumer: consumerName(request.consumer) }),
+          ...(request.consumer === "" ? {} : { consumer: knownConsumer(request.consumer) }),
           ...(from === undefined ? {} : { fromMs: instant(from) }),
           ...(until === undefined ? {} : { untilMs: instant(until) }),
           ...(eventsPerSecond === 0 ? {} : { eventsPerSecond }),
@@ -193,7 +195,13 @@ export function chosen<T>(meanings: Readonly<Record<number, T>>, value: number, 
 
 /** @throws ConnectError validation_failed. */
 export function consumerName(name: string): string {
-  if (!/^[a-z0-9][a-z0-9-]{0,63}$/.test(name)) throw invalid("consumer must be 1 to 64 of a-z, 0-9 and -");
+  if (!CONSUMER_NAME.test(name)) throw invalid("consumer must be 1 to 64 of a-z, 0-9 and -");
+  return name;
+}
+
+/** One that stands: "_" is in front of those on NATS that hear every organisation. @throws ConnectError validation_failed. */
+export function knownConsumer(name: string): string {
+  if (!KNOWN_CONSUMER.test(name)) throw invalid("consumer must be 1 to 64 of a-z, 0-9 and -, after a _ or not");
   return name;
 }
 

@@ -16,6 +16,7 @@ export {
 export * from "./gen/tributary/task/v1/task_events_pb.ts";
 export * from "./gen/tributary/task/v1/task_pb.ts";
 export * from "./catalogue.ts";
+export * from "./consumer-names.ts";
 export { encode } from "./encode.ts";
 export * from "./error-sentences.ts";
 export * from "./errors.ts";

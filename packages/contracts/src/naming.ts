@@ -1,5 +1,6 @@
 import { type DescMessage, getOption, hasOption } from "@bufbuild/protobuf";
 import { hash } from "node:crypto";
+import { KNOWN_CONSUMER } from "./consumer-names.ts";
 import { event_subject } from "./gen/tributary/options/v1/options_pb.ts";
 
 /** The JetStream stream that holds every event, and the subjects it binds. */
@@ -38,7 +39,7 @@ export interface EventAttributes {
   readonly replayId?: string;
   /** How often this dead letter was delivered again, from 1; absent for an event that is no redriven dead letter. */
   readonly redrive?: number;
-  /** Name of the only consumer that a replayed or redriven event is for; absent: for all. */
+  /** The only consumer that a replayed or redriven event is for, as its organisation knows it; absent: for all. */
   readonly onlyFor?: string;
 }
 
@@ -94,9 +95,11 @@ export function replaySubject(replayId: string, subject: string): string {
 export const replaySubjectFilter = (organizationId = "*"): string =>
   `rpl.v1.*.${organizationId === "*" ? "*" : subjectToken(organizationId)}.>`;
 
-/** Where the dead letters of a consumer go. */
-export const deadLetterSubject = (consumer: string, organizationId: string): string =>
-  `dlq.v1.${subjectToken(consumer)}.${subjectToken(organizationId)}`;
+/** Where the dead letters of a consumer go. @param consumer what {@link consumerKnownAs} says. */
+export function deadLetterSubject(consumer: string, organizationId: string): string {
+  if (!KNOWN_CONSUMER.test(consumer)) throw new TypeError(`not a consumer's name: ${JSON.stringify(consumer)}`);
+  return `dlq.v1.${consumer}.${subjectToken(organizationId)}`;
+}
 
 /**
  * Where the broker answers an organisation's subscribers, as the client's `inboxPrefix`. Whoever may listen to the

@@ -199,7 +199,7 @@ export function createConsumers(options: ConsumersOptions): Consumers {
     },
     remove: async (organizationId, name, road) => {
       if ((await one(organizationId, name, road)) === undefined) return false;
-      if (road === "nats" && !(await nats?.removeConsumer(name))) return false;
+      if (road === "nats" && !(await nats?.removeConsumer(organizationId, name))) return false;
       await withOrganization(database, organizationId, async (tx) => {
         await run(tx, REMOVE_LETTERS, [organizationId, name, road]);
         if (road === "nats") return;

@@ -12,10 +12,13 @@ import {
 import { headers, type NatsConnection } from "@nats-io/transport-node";
 import {
   DEAD_LETTER_STREAM,
+  durableName,
   EVENT_STREAM,
   eventHeaders,
   HEADER,
+  KNOWN_CONSUMER,
   parseEventHeaders,
+  readDurableName,
   REPLAY_STREAM,
   replaySubject,
 } from "@tributary/contracts";
@@ -93,8 +96,8 @@ export function openSideRoad(
         const found: BrokerConsumer[] = [];
         try {
           for await (const info of jsm.consumers.list(EVENT_STREAM)) {
-            const heard = organizationHeard(info.config.filter_subject ?? "");
-            if (heard === organizationId || (everybodys && heard === "*")) found.push(consumerOf(info));
+            const consumer = consumerOf(info, organizationId, everybodys);
+            if (consumer !== undefined) found.push(consumer);
           }
         } catch (error) {
           nothingWhen(STREAM_NOT_FOUND)(error);
@@ -103,10 +106,11 @@ export function openSideRoad(
       }),
     createConsumer: (organizationId, name) =>
       ask(async ({ jsm }) => {
-        const known = await jsm.consumers.info(EVENT_STREAM, name).catch(nothingWhen(CONSUMER_NOT_FOUND));
+        const durable = durableName(name, organizationId);
+        const known = await jsm.consumers.info(EVENT_STREAM, durable).catch(nothingWhen(CONSUMER_NOT_FOUND));
         if (known !== undefined) return false;
         await jsm.consumers.add(EVENT_STREAM, {
-          durable_name: name,
+          durable_name: durable,
           ack_policy: AckPolicy.Explicit,
           deliver_policy: DeliverPolicy.All,
           filter_subject: `evt.v1.${organizationId}.>`,
@@ -116,10 +120,11 @@ export function openSideRoad(
         });
         return true;
       }),
-    removeConsumer: (name) =>
+    removeConsumer: (organizationId, name) =>
       ask(async ({ jsm }) => {
-        await jsm.consumers.delete(REPLAY_STREAM, name).catch(() => {});
-        return (await jsm.consumers.delete(EVENT_STREAM, name).catch(nothingWhen(CONSUMER_NOT_FOUND))) === true;
+        const durable = durableName(name, organizationId);
+        await jsm.consumers.delete(REPLAY_STREAM, durable).catch(() => {});
+        return (await jsm.consumers.delete(EVENT_STREAM, durable).catch(nothingWhen(CONSUMER_NOT_FOUND))) === true;
       }),
     takeLetters: (keep, signal) =>
       takeLetters(connecting, keep, AbortSignal.any([signal, closing.signal]), options.log),
@@ -211,7 +216,13 @@ function letterOf(message: JsMsg): BrokerLetter | undefined {
   const get = (name: string): string | undefined => message.headers?.get(name);
   try {
     const attributes = parseEventHeaders(get);
-    if (rest.length > 0 || attributes.organizationId !== organizationId || !UUID.test(attributes.connectionId)) return;
+    if (
+      rest.length > 0 ||
+      !KNOWN_CONSUMER.test(consumer) ||
+      attributes.organizationId !== organizationId ||
+      !UUID.test(attributes.connectionId)
+    )
+      return;
     const { replayId = "", redrive = 0, onlyFor: _, time, ...event } = attributes;
     const [object = ""] = attributes.objectKey.split("/");
     return {
@@ -258,10 +269,18 @@ function organizationHeard(filterSubject: string): string {
   return organizationId === ">" ? "*" : organizationId;
 }
 
-function consumerOf(info: ConsumerInfo): BrokerConsumer {
+/**
+ * Whose a consumer is, its name says; what it hears, its filter: one that hears everybody's events is the operator's to
+ * look at, whoever made it. Consumers under other names are not ours.
+ */
+function consumerOf(info: ConsumerInfo, organizationId: string, everybodys: boolean): BrokerConsumer | undefined {
+  const named = readDurableName(info.name);
+  const heard = organizationHeard(info.config.filter_subject ?? "");
+  if (named === undefined || (heard !== organizationId && !(everybodys && heard === "*"))) return undefined;
+  if (named.organizationId === undefined ? !everybodys : named.organizationId !== organizationId) return undefined;
   const seenNs = Math.max(lastActiveNs(info.delivered), lastActiveNs(info.ack_floor));
   return {
-    name: info.name,
+    name: named.knownAs,
     filterSubject: info.config.filter_subject ?? "",
     pending: info.num_pending,
     outstanding: info.num_ack_pending,

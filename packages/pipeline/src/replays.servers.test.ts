@@ -335,13 +335,35 @@ describe("consumers on NATS", () => {
     await expect(consumers.create({ ...asked, types: ["a.B"] })).rejects.toMatchObject({
       code: "consumer_unsupported",
     });
-    await jsm.consumers.add(EVENT_STREAM, { durable_name: "everything", ack_policy: AckPolicy.Explicit });
+    await jsm.consumers.add(EVENT_STREAM, { durable_name: "_everything", ack_policy: AckPolicy.Explicit });
+    await jsm.consumers.add(EVENT_STREAM, { durable_name: "others", ack_policy: AckPolicy.Explicit });
     const names = async (organizationId: string) => (await consumers.list(organizationId)).map(({ name }) => name);
     expect(await names("lag")).toEqual(["lag-books"]);
     expect(await names("globex")).toEqual([]);
-    expect(await names("operator")).toEqual(["everything"]);
+    expect(await names("operator")).toEqual(["_everything"]);
     expect(await consumers.remove("globex", "lag-books", "nats")).toBe(false);
     expect(await consumers.remove("lag", "lag-books", "nats")).toBe(true);
     expect(await names("lag")).toEqual([]);
+  });
+
+  it("of one name are apart when they are two organisations'", async () => {
+    const consumers = createConsumers({ database, nats: road, outstanding: () => 0, operator: "operator" });
+    const asked = { types: [], afterDeadLetter: "continue", start: "oldest", road: "nats", name: "books" } as const;
+    await write("same-a", randomUUID(), 2);
+    await write("same-b", randomUUID(), 3);
+    for (const organizationId of ["same-a", "same-b"])
+      expect(await consumers.create({ ...asked, organizationId })).toMatchObject({ created: true });
+    await jsm.consumers.add(EVENT_STREAM, { durable_name: "_books", ack_policy: AckPolicy.Explicit });
+    const lag = async (organizationId: string, name = "books") =>
+      (await consumers.get(organizationId, name))?.consumer.lag;
+    expect([await lag("same-a"), await lag("same-b"), await lag("globex")]).toEqual([2, 3, undefined]);
+    expect([await lag("same-a", "_books"), await consumers.remove("same-a", "_books", "nats")]).toEqual([
+      undefined,
+      false,
+    ]);
+    expect(await lag("operator", "_books")).toBeGreaterThanOrEqual(5);
+    expect(await consumers.remove("same-a", "books", "nats")).toBe(true);
+    expect([await lag("same-a"), await lag("same-b")]).toEqual([undefined, 3]);
+    expect(await consumers.remove("operator", "_books", "nats")).toBe(true);
   });
 });

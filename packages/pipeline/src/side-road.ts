@@ -13,6 +13,7 @@ export interface SideEvent {
 
 /** A consumer of JetStream, as an organisation may know it. */
 export interface BrokerConsumer {
+  /** Of the organisation; "_" in front of one that hears every organisation. */
   readonly name: string;
   /** "" when it hears everything. */
   readonly filterSubject: string;
@@ -47,14 +48,14 @@ export interface SideRoad {
   /** The last event that was stored for a replay; undefined when none is. */
   lastPublished(replayId: string): Promise<{ readonly connectionId: string; readonly sequence: bigint } | undefined>;
   /**
-   * The consumers that an organisation has.
+   * The consumers that an organisation has, by their names on the broker.
    * @param everybodys Also those that hear every organisation.
    */
   consumers(organizationId: string, everybodys: boolean): Promise<readonly BrokerConsumer[]>;
   /** @returns whether it was made; false when one of that name stands, which is left as it is. */
   createConsumer(organizationId: string, name: string): Promise<boolean>;
-  /** @returns whether there was one of that name. */
-  removeConsumer(name: string): Promise<boolean>;
+  /** @returns whether the organisation, or with "_" in front everybody, had one of that name. */
+  removeConsumer(organizationId: string, name: string): Promise<boolean>;
   /**
    * Hands every dead letter to `keep` and forgets it once that resolved. What is no letter of ours is let go.
    * Runs until the signal aborts.

@@ -109,8 +109,8 @@ describe("a consumer with a NATS client, buf and the exported contracts", () => 
   it("understands every type of event: what it is, whose, where in the order, and what it holds", async () => {
     const { events } = eventCatalogue;
     const own = (root: string) => events.filter((event) => event.subject.startsWith(root)).length * connections.length;
-    const evt = await consume("plain-evt", "evt.v1.acme.>", own("evt."));
-    const sys = await consume("plain-sys", "sys.v1.acme.>", own("sys."));
+    const evt = await consume("acme_plain-evt", "evt.v1.acme.>", own("evt."));
+    const sys = await consume("acme_plain-sys", "sys.v1.acme.>", own("sys."));
     for (const connectionId of connections) {
       const lines = [...evt, ...sys]
         .filter(({ headers }) => headers["trib-connection"] === connectionId)
@@ -136,8 +136,8 @@ describe("a consumer with a NATS client, buf and the exported contracts", () => 
   });
 
   it("is given again what it did not acknowledge, under the same id, and then what follows", async () => {
-    const [first, second] = await consume("plain-again", "evt.v1.acme.>", 2, 1);
-    const [again, third] = await consume("plain-again", "evt.v1.acme.>", 2);
+    const [first, second] = await consume("acme_plain-again", "evt.v1.acme.>", 2, 1);
+    const [again, third] = await consume("acme_plain-again", "evt.v1.acme.>", 2);
     expect(again).toEqual(second);
     expect(new Set([first, second, third].map((line) => line?.headers["ce-id"])).size).toBe(3);
   });

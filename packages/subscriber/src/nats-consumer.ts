@@ -16,19 +16,19 @@ const STREAM_NOT_FOUND = 10059;
  * one subject of the stream, and a consumer for each type would lose the order across types: so it hears every event
  * of the organisation, and with handlers for both events and system events, everything.
  */
-export function ensureEventConsumer(jsm: JetStreamManager, options: SourceOptions): Promise<void> {
+export function ensureEventConsumer(jsm: JetStreamManager, options: SourceOptions, durable: string): Promise<void> {
   const { organization = "*", types } = options;
   const roots = new Set(types.map((type) => (type.startsWith("tributary.system.") ? "sys" : "evt")));
   const [root] = roots;
-  return ensure(jsm, EVENT_STREAM, options, {
+  return ensure(jsm, EVENT_STREAM, durable, options, {
     deliver_policy: DeliverPolicy.All,
     ...(roots.size === 1 ? { filter_subject: `${root}.v1.${organization}.>` } : {}),
   });
 }
 
 /** The durable consumer of replays and redriven dead letters, from the moment it is made: old replays are not for it. */
-export const ensureReplayConsumer = (jsm: JetStreamManager, options: SourceOptions): Promise<void> =>
-  ensure(jsm, REPLAY_STREAM, options, {
+export const ensureReplayConsumer = (jsm: JetStreamManager, options: SourceOptions, durable: string): Promise<void> =>
+  ensure(jsm, REPLAY_STREAM, durable, options, {
     deliver_policy: DeliverPolicy.New,
     filter_subject: replaySubjectFilter(options.organization),
   });
@@ -40,11 +40,12 @@ export const ensureReplayConsumer = (jsm: JetStreamManager, options: SourceOptio
 async function ensure(
   jsm: JetStreamManager,
   stream: string,
-  { name, window, ackWaitMs }: SourceOptions,
+  durable: string,
+  { window, ackWaitMs }: SourceOptions,
   kind: Pick<ConsumerConfig, "deliver_policy"> & { readonly filter_subject?: string },
 ): Promise<void> {
   const wanted = {
-    durable_name: name,
+    durable_name: durable,
     ack_policy: AckPolicy.Explicit,
     ...kind,
     ack_wait: ackWaitMs * 1_000_000,
@@ -52,7 +53,7 @@ async function ensure(
     max_deliver: -1,
   };
   try {
-    const { config } = await jsm.consumers.info(stream, name).catch((error: unknown) => {
+    const { config } = await jsm.consumers.info(stream, durable).catch((error: unknown) => {
       if (error instanceof JetStreamApiError && error.code === CONSUMER_NOT_FOUND)
         return jsm.consumers.add(stream, wanted);
       throw error;
@@ -62,7 +63,7 @@ async function ensure(
       if (config[key] !== asked[key])
         throw new SubscriberError(
           "consumer_differs",
-          `the consumer ${name} exists with another ${key}: delete it, or take another name`,
+          `the consumer ${durable} exists with another ${key}: delete it, or take another name`,
         );
   } catch (error) {
     if (error instanceof JetStreamApiError && error.code === STREAM_NOT_FOUND)

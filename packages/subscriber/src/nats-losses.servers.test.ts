@@ -62,7 +62,7 @@ describe("nothing is lost, and everything in order", () => {
     const gone = await connectNats({ servers: stage.nats.url });
     await stage.publish("c1", 1);
     for await (const _ of await (
-      await jetstream(gone).consumers.get(EVENT_STREAM, "billing")
+      await jetstream(gone).consumers.get(EVENT_STREAM, "_billing")
     ).fetch({
       max_messages: 1,
     }))

@@ -16,7 +16,7 @@ import { drop, subscribe } from "./index.ts";
 
 const organizations = [
   { organizationId: "acme", consumers: ["billing", "ledger"] },
-  { organizationId: "globex", consumers: ["audit"] },
+  { organizationId: "globex", consumers: ["audit", "billing"] },
 ];
 const password = (organizationId: string): string => `only-for-${organizationId}-0123456789`;
 
@@ -94,16 +94,29 @@ const subscribeAs = (organization: string, name: string, heard: string[]) =>
 const five = (organizationId: string): string[] => [1, 2, 3, 4, 5].map((n) => `${organizationId}-${n}`);
 
 describe("with the generated permissions", () => {
-  it("no two organisations may have a consumer of one name", () => {
-    const both = [
-      { organizationId: "acme", consumers: ["billing"] },
-      { organizationId: "globex", consumers: ["billing"] },
-    ];
-    expect(() => natsConfig(both)).toThrow(TypeError);
+  const nkey = `U${"A".repeat(55)}`;
+  it.each([
+    ["by one password", [{ organizationId: "a-b" }, { organizationId: "a_b" }]],
+    ["as the hub", [{ organizationId: "tributary" }]],
+    ["by one name", [{ organizationId: "acme" }, { organizationId: "acme" }]],
+    [
+      "by one key",
+      [
+        { organizationId: "acme", nkey },
+        { organizationId: "globex", nkey },
+      ],
+    ],
+  ])("no two sign in %s", (_, given) => {
+    expect(() => natsConfig(given.map((one) => ({ ...one, consumers: ["billing"] })))).toThrow(TypeError);
+  });
+
+  it("nobody is given a consumer of every organisation", () => {
+    expect(() => natsConfig([{ organizationId: "acme", consumers: ["_billing"] }])).toThrow(TypeError);
   });
 
   it.each([
     ["acme", "billing"],
+    ["globex", "billing"],
     ["globex", "audit"],
   ])("a subscriber of %s hears its own events, leaves its dead letters, and goes on where it was", async (id, name) => {
     const heard: string[] = [];
@@ -132,20 +145,24 @@ describe("with the generated permissions", () => {
   it.each([
     [
       "create a consumer of another's events",
-      `CONSUMER.CREATE.${S}.audit.evt.v1.acme.>`,
-      consumer("audit", "evt.v1.acme.>"),
+      `CONSUMER.CREATE.${S}.globex_audit.evt.v1.acme.>`,
+      consumer("globex_audit", "evt.v1.acme.>"),
     ],
-    ["create a consumer of everybody's events", `CONSUMER.CREATE.${S}.audit`, consumer("audit")],
-    ["create one in the old way", `CONSUMER.DURABLE.CREATE.${S}.audit`, consumer("audit", "evt.v1.acme.>")],
-    ["create an ephemeral one", `CONSUMER.CREATE.${S}`, consumer("audit", "evt.v1.acme.>")],
+    ["create a consumer of everybody's events", `CONSUMER.CREATE.${S}.globex_audit`, consumer("globex_audit")],
+    [
+      "create one in the old way",
+      `CONSUMER.DURABLE.CREATE.${S}.globex_audit`,
+      consumer("globex_audit", "evt.v1.acme.>"),
+    ],
+    ["create an ephemeral one", `CONSUMER.CREATE.${S}`, consumer("globex_audit", "evt.v1.acme.>")],
     [
       "turn another's consumer to its own events",
-      `CONSUMER.CREATE.${S}.billing.evt.v1.globex.>`,
-      consumer("billing", "evt.v1.globex.>"),
+      `CONSUMER.CREATE.${S}.acme_billing.evt.v1.globex.>`,
+      consumer("acme_billing", "evt.v1.globex.>"),
     ],
-    ["look at another's consumer", `CONSUMER.INFO.${S}.billing`, undefined],
-    ["pull from another's consumer", `CONSUMER.MSG.NEXT.${S}.billing`, { batch: 1 }],
-    ["delete another's consumer", `CONSUMER.DELETE.${S}.billing`, undefined],
+    ["look at another's consumer", `CONSUMER.INFO.${S}.acme_billing`, undefined],
+    ["pull from another's consumer", `CONSUMER.MSG.NEXT.${S}.acme_billing`, { batch: 1 }],
+    ["delete another's consumer", `CONSUMER.DELETE.${S}.acme_billing`, undefined],
     ["list consumers", `CONSUMER.LIST.${S}`, undefined],
     ["name consumers", `CONSUMER.NAMES.${S}`, undefined],
     ["read a message by its sequence", `STREAM.MSG.GET.${S}`, { seq: 1 }],
@@ -195,7 +212,7 @@ describe("with the generated permissions", () => {
     ["evt.v1.globex.todoist.task.completed"],
     ["dlq.v1.billing.acme"],
     ["dlq.v1.audit.acme"],
-    [`$JS.ACK.${EVENT_STREAM}.billing.1.1.1.1763683200000000000.0`],
+    [`$JS.ACK.${EVENT_STREAM}.acme_billing.1.1.1.1763683200000000000.0`],
     ["_INBOX_acme.anything"],
   ])("one organisation cannot publish on %s", async (subject) => {
     const before = await state();
@@ -205,28 +222,32 @@ describe("with the generated permissions", () => {
   });
 
   it("a consumer's filter is the one that the subject names, whatever the request says", async () => {
-    const subject = `$JS.API.CONSUMER.CREATE.${EVENT_STREAM}.audit.evt.v1.globex.>`;
-    const answer = await globex.request(subject, JSON.stringify(consumer("audit", "evt.v1.acme.>")), {
+    const subject = `$JS.API.CONSUMER.CREATE.${EVENT_STREAM}.globex_audit.evt.v1.globex.>`;
+    const answer = await globex.request(subject, JSON.stringify(consumer("globex_audit", "evt.v1.acme.>")), {
       timeout: 2_000,
     });
     expect(answer.json()).toMatchObject({ error: { code: 400 } });
-    const other = await globex.request(subject, JSON.stringify(consumer("billing", "evt.v1.globex.>")), {
+    const other = await globex.request(subject, JSON.stringify(consumer("acme_billing", "evt.v1.globex.>")), {
       timeout: 2_000,
     });
     expect(other.json()).toMatchObject({ error: { code: 400 } });
-    const { config } = await (await jetstreamManager(hub)).consumers.info(EVENT_STREAM, "billing");
+    const { config } = await (await jetstreamManager(hub)).consumers.info(EVENT_STREAM, "acme_billing");
     expect(config.filter_subject).toBe("evt.v1.acme.>");
   });
 
   it("an answer that is sent where it does not belong brings nobody another's events", async () => {
     const before = await state();
     // The broker delivers to whatever address a pull names: here into the stream, as another's event.
-    const subject = `$JS.API.CONSUMER.CREATE.${EVENT_STREAM}.audit.evt.v1.globex.>`;
-    await globex.request(subject, JSON.stringify(consumer("audit", "evt.v1.globex.>"))).catch(() => {});
+    const subject = `$JS.API.CONSUMER.CREATE.${EVENT_STREAM}.globex_audit.evt.v1.globex.>`;
+    await globex.request(subject, JSON.stringify(consumer("globex_audit", "evt.v1.globex.>"))).catch(() => {});
     await publish("globex", 7);
-    globex.publish(`$JS.API.CONSUMER.MSG.NEXT.${EVENT_STREAM}.audit`, JSON.stringify({ batch: 1, expires: 1e9 }), {
-      reply: task,
-    });
+    globex.publish(
+      `$JS.API.CONSUMER.MSG.NEXT.${EVENT_STREAM}.globex_audit`,
+      JSON.stringify({ batch: 1, expires: 1e9 }),
+      {
+        reply: task,
+      },
+    );
     await sleep(300);
     const after = await state();
     expect({ ...after, messages: after.messages - 1, last: after.last - 1 }).toEqual(before);

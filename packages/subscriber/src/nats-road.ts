@@ -11,7 +11,9 @@ const FORGET_EVERY_MS = 25;
 const FORGET_LOOKS_MAX = 160;
 
 /** What a road needs of the connection that it shares with its siblings. */
-export interface RoadOptions extends Pick<SourceOptions, "name" | "window" | "ackWaitMs" | "log" | "backoff"> {
+export interface RoadOptions extends Pick<SourceOptions, "window" | "ackWaitMs" | "log" | "backoff"> {
+  /** Name of the consumer on the broker. */
+  readonly durable: string;
   readonly js: JetStreamClient;
   readonly jsm: JetStreamManager;
   /** Resolves when everything has come that the broker had sent before. */
@@ -68,7 +70,7 @@ export function createRoad({
   onLoss,
   isClosed,
   stream,
-  name,
+  durable,
   window,
   ackWaitMs,
   log,
@@ -121,9 +123,9 @@ export function createRoad({
   async function awaitTurn(signal: AbortSignal): Promise<void> {
     for (let told = false; ; told = true) {
       signal.throwIfAborted();
-      const info = await jsm.consumers.info(stream, name);
+      const info = await jsm.consumers.info(stream, durable);
       if (info.num_waiting === 0) return;
-      if (!told) log.info({ name }, "another process serves this consumer: standing by");
+      if (!told) log.info({ consumer: durable }, "another process serves this consumer: standing by");
       await sleep(LOOK_EVERY_MS, undefined, { signal }).catch(() => {});
     }
   }
@@ -135,7 +137,7 @@ export function createRoad({
    * The client calls back for each message: an iterator of its costs several turns of the microtask queue for each.
    */
   async function pull(signal: AbortSignal, take: (message: JsMsg) => void): Promise<void> {
-    const consumer = await js.consumers.get(stream, name);
+    const consumer = await js.consumers.get(stream, durable);
     const kept = new Map<number, JsMsg>();
     /** Under way here since before. By their ids: a stream that was rolled back gives their sequences to others. */
     const mine = new Map([...held].map((message) => [idOf(message), message]));
@@ -189,7 +191,7 @@ export function createRoad({
   async function beAlone(kept: ReadonlyMap<number, JsMsg>, ending: AbortSignal): Promise<Unsettled> {
     await sleep(ALONE_MS, undefined, { signal: ending }).catch(() => {});
     const mine = held.size - kept.size;
-    const info = await jsm.consumers.info(stream, name);
+    const info = await jsm.consumers.info(stream, durable);
     // The client pulls again whenever a quarter of the window has come.
     const pulls = 1 + Math.floor(kept.size / Math.max(1, Math.floor(window / 4)));
     if (info.num_waiting > pulls) throw new NotAlone();
@@ -204,7 +206,7 @@ export function createRoad({
       if (there >= awaited.count) return;
       // Counted before the broker is asked: what comes meanwhile is not what it answers for.
       const inHand = held.size;
-      const pending = await jsm.consumers.info(stream, name).then(
+      const pending = await jsm.consumers.info(stream, durable).then(
         (info) => info.num_ack_pending,
         () => Number.POSITIVE_INFINITY,
       );
@@ -216,7 +218,7 @@ export function createRoad({
   /** The broker would send what is given back to a pull of this process that it has not forgotten yet. */
   async function giveBack(): Promise<void> {
     for (let look = 0; look < FORGET_LOOKS_MAX; look++) {
-      const info = await jsm.consumers.info(stream, name).catch(() => undefined);
+      const info = await jsm.consumers.info(stream, durable).catch(() => undefined);
       if (info === undefined || info.num_waiting === 0) break;
       await sleep(FORGET_EVERY_MS);
     }

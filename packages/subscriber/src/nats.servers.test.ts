@@ -79,7 +79,7 @@ describe("a subscription over NATS", () => {
     await publish("c1", 3);
     await settled();
     expect(got).toEqual([1n, 3n]);
-    const letter = await jsm.streams.getMessage("TRIBUTARY_DEAD_LETTERS", { last_by_subj: "dlq.v1.billing.acme" });
+    const letter = await jsm.streams.getMessage("TRIBUTARY_DEAD_LETTERS", { last_by_subj: "dlq.v1._billing.acme" });
     const header = (name: string): string => decodeURIComponent(letter?.header.get(name) ?? "");
     expect([header("ce-id"), header("trib-dead-letter-reason"), header("trib-dead-letter-attempts")]).toEqual([
       "c1-2",
@@ -131,7 +131,7 @@ describe("a subscription over NATS", () => {
     // A process that took events and never spoke again.
     const gone = await connect({ servers: nats.url });
     await publish("c1", 3);
-    const messages = await (await jetstream(gone).consumers.get(EVENT_STREAM, "billing")).fetch({ max_messages: 3 });
+    const messages = await (await jetstream(gone).consumers.get(EVENT_STREAM, "_billing")).fetch({ max_messages: 3 });
     let taken = 0;
     for await (const _ of messages) if (++taken === 3) break;
     await gone.close();
@@ -177,13 +177,82 @@ describe("a subscription over NATS", () => {
   });
 });
 
+describe("consumers of one name", () => {
+  it("are apart when they are two organisations', or everybody's: events, replays and dead letters", async () => {
+    await jsm.streams.add({ name: REPLAY_STREAM, subjects: [...REPLAY_SUBJECTS] });
+    const got: string[] = [];
+    const organizations = ["acme", "globex", undefined];
+    for (const organization of organizations)
+      await listen(
+        (_, { id, redrive }) => {
+          got.push(`${organization} ${id}${redrive === undefined ? "" : " again"}`);
+          if (id.endsWith("-1") && redrive === undefined) throw drop(`for ${organization}`);
+        },
+        organization === undefined ? {} : { organization },
+      );
+    await until("all stand", async () => (await jsm.streams.info(REPLAY_STREAM)).state.consumer_count === 3);
+    await publish("a", 2);
+    await publish("g", 2, TaskCompletedSchema, "globex");
+    await until("all came", () => got.length >= 8);
+    const each = (ids: string[], organization?: string) => ids.map((id) => `${organization} ${id}`);
+    expect(got.toSorted()).toEqual(
+      [
+        ...each(["a-1", "a-2"], "acme"),
+        ...each(["g-1", "g-2"], "globex"),
+        ...each(["a-1", "a-2", "g-1", "g-2"]),
+      ].toSorted(),
+    );
+    const letters: string[] = [];
+    await until("four letters", async () => (await jsm.streams.info("TRIBUTARY_DEAD_LETTERS")).state.messages === 4);
+    for (let seq = 1; seq <= 4; seq++) {
+      const letter = await jsm.streams.getMessage("TRIBUTARY_DEAD_LETTERS", { seq });
+      letters.push(`${letter?.subject} ${decodeURIComponent(letter?.header.get("trib-dead-letter-reason") ?? "")}`);
+    }
+    expect(letters.toSorted()).toEqual([
+      "dlq.v1._billing.acme for undefined",
+      "dlq.v1._billing.globex for undefined",
+      "dlq.v1.billing.acme for acme",
+      "dlq.v1.billing.globex for globex",
+    ]);
+    got.splice(0);
+    await again("d1", { onlyFor: "billing", redrive: 1 }, "a");
+    await again("d2", { onlyFor: "_billing", redrive: 1 }, "a");
+    await again("r1", {}, "a");
+    await until("they came", () => got.length >= 4);
+    expect(got.toSorted()).toEqual(["acme a-1", "acme a-1 again", "undefined a-1", "undefined a-1 again"]);
+  });
+});
+
+/** Publishes the first event of a connection of acme's again, as a hub does. */
+async function again(replayId: string, more: { onlyFor?: string; redrive?: number } = {}, connectionId = "c1") {
+  const attributes = {
+    id: `${connectionId}-1`,
+    type: TaskCompletedSchema.typeName,
+    organizationId: "acme",
+    connectionId,
+    connector: "todoist",
+    objectKey: "task/1",
+    sequence: 1n,
+    time: "2026-11-21T04:00:00.000Z",
+    backfill: false,
+    traceparent: "",
+    replayId,
+    ...more,
+  };
+  const head = headers();
+  for (const [name, value] of eventHeaders(attributes)) head.set(name, value);
+  const subject = replaySubject(replayId, eventSubject(TaskCompletedSchema, "acme", "todoist"));
+  const data = toBinary(TaskCompletedSchema, create(TaskCompletedSchema, { task: { id: "1", title: "Again" } }));
+  await jetstream(nc).publish(subject, data, { headers: head, msgID: `${replayId}:${attributes.id}` });
+}
+
 describe("what cannot work over NATS", () => {
   it.each([
     [
       "a consumer of the same name that hears something else",
       "consumer_differs",
       async () =>
-        void (await jsm.consumers.add(EVENT_STREAM, { durable_name: "billing", filter_subject: "evt.v1.globex.>" })),
+        void (await jsm.consumers.add(EVENT_STREAM, { durable_name: "_billing", filter_subject: "evt.v1.globex.>" })),
     ],
     ["no stream", "stream_missing", async () => void (await jsm.streams.delete(EVENT_STREAM))],
     ["no broker", "unreachable", () => nats.kill()],
@@ -200,44 +269,23 @@ describe("what cannot work over NATS", () => {
       got.push(`${replayId} ${sequence} ${redrive} ${task?.title}`);
     });
     await until("it is there", () =>
-      jsm.consumers.info(REPLAY_STREAM, "billing").then(
+      jsm.consumers.info(REPLAY_STREAM, "_billing").then(
         () => true,
         () => false,
       ),
     );
     await publish("c1", 1);
-    const again = async (replayId: string, more: { onlyFor?: string; redrive?: number } = {}) => {
-      const attributes = {
-        id: "c1-1",
-        type: TaskCompletedSchema.typeName,
-        organizationId: "acme",
-        connectionId: "c1",
-        connector: "todoist",
-        objectKey: "task/1",
-        sequence: 1n,
-        time: "2026-11-21T04:00:00.000Z",
-        backfill: false,
-        traceparent: "",
-        replayId,
-        ...more,
-      };
-      const head = headers();
-      for (const [name, value] of eventHeaders(attributes)) head.set(name, value);
-      const subject = replaySubject(replayId, eventSubject(TaskCompletedSchema, "acme", "todoist"));
-      const data = toBinary(TaskCompletedSchema, create(TaskCompletedSchema, { task: { id: "1", title: "Again" } }));
-      await jetstream(nc).publish(subject, data, { headers: head, msgID: `${replayId}:c1-1` });
-    };
     await again("r1");
     await again("r2", { onlyFor: "another" });
     await again("r3");
-    await again("d1", { onlyFor: "billing", redrive: 1 });
+    await again("d1", { onlyFor: "_billing", redrive: 1 });
     await until("all came", () => got.length === 3);
     expect(got.toSorted()).toEqual(["d1 1 1 Again", "live 1 0 Water", "r1 1 0 Again"]);
     await until("nothing is open", async () => {
-      const { num_ack_pending: open, num_pending: unread } = await jsm.consumers.info(REPLAY_STREAM, "billing");
+      const { num_ack_pending: open, num_pending: unread } = await jsm.consumers.info(REPLAY_STREAM, "_billing");
       return open === 0 && unread === 0;
     });
-    const letter = await jsm.streams.getMessage("TRIBUTARY_DEAD_LETTERS", { last_by_subj: "dlq.v1.billing.acme" });
+    const letter = await jsm.streams.getMessage("TRIBUTARY_DEAD_LETTERS", { last_by_subj: "dlq.v1._billing.acme" });
     expect(letter?.header.get("trib-replay")).toBe("r3");
   });
 });

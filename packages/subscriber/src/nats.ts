@@ -8,9 +8,11 @@ import {
 import { connect, headers, type NatsConnection } from "@nats-io/transport-node";
 import {
   brokerInbox,
+  consumerKnownAs,
   DEAD_LETTER_STREAM,
   DEAD_LETTER_SUBJECTS,
   deadLetterSubject,
+  durableName,
   EVENT_STREAM,
   type EventAttributes,
   HEADER,
@@ -31,7 +33,9 @@ interface Connected {
 
 /** Events from JetStream: live ones on one road, replays and redriven dead letters on another beside it. */
 export function createNatsSource(options: SourceOptions): Source {
-  const { name, log, backoff } = options;
+  const { organization, log, backoff } = options;
+  const knownAs = consumerKnownAs(options.name, organization);
+  const durable = durableName(knownAs, organization);
   const acks = createAcks();
   let connected: Connected | undefined;
 
@@ -41,7 +45,7 @@ export function createNatsSource(options: SourceOptions): Source {
     });
     try {
       connected = { nc, js: jetstream(nc), jsm: await jetstreamManager(nc, { checkAPI: false }) };
-      await ensureEventConsumer(connected.jsm, options);
+      await ensureEventConsumer(connected.jsm, options, durable);
     } catch (error) {
       await nc.close();
       throw error;
@@ -54,6 +58,7 @@ export function createNatsSource(options: SourceOptions): Source {
     const losses = watchLosses(nc);
     const shared = {
       ...options,
+      durable,
       js,
       jsm,
       flush: () => nc.flush().catch(() => {}),
@@ -63,14 +68,14 @@ export function createNatsSource(options: SourceOptions): Source {
     const live = createRoad({
       ...shared,
       stream: EVENT_STREAM,
-      ensure: () => ensureEventConsumer(jsm, options),
+      ensure: () => ensureEventConsumer(jsm, options, durable),
     });
     const again = createRoad({
       ...shared,
       stream: REPLAY_STREAM,
       // A hub of an older version has no such stream.
       optional: true,
-      ensure: () => ensureReplayConsumer(jsm, options),
+      ensure: () => ensureReplayConsumer(jsm, options, durable),
     });
     const over = new AbortController();
     const both = AbortSignal.any([signal, over.signal]);
@@ -103,8 +108,8 @@ export function createNatsSource(options: SourceOptions): Source {
     }
   }
 
-  const isForOthers = ({ organizationId, onlyFor = name }: EventAttributes): boolean =>
-    onlyFor !== name || (options.organization !== undefined && options.organization !== organizationId);
+  const isForOthers = ({ organizationId, onlyFor = knownAs }: EventAttributes): boolean =>
+    onlyFor !== knownAs || (organization !== undefined && organization !== organizationId);
 
   function settle(
     road: Road,
@@ -136,10 +141,10 @@ export function createNatsSource(options: SourceOptions): Source {
     for (const [key, values] of message.headers ?? []) if (!key.startsWith("Nats-")) head.set(key, values[0] ?? "");
     head.set(HEADER.deadLetterReason, encodeURIComponent(reason));
     head.set(HEADER.deadLetterAttempts, String(attempts));
-    const subject = deadLetterSubject(name, organizationId);
+    const subject = deadLetterSubject(knownAs, organizationId);
     // One that dies again after it was delivered again is another letter.
     const again = replayId !== undefined || redrive > 0;
-    const msgID = [name, id, ...(again ? [replayId ?? "", redrive] : [])].join(":");
+    const msgID = [knownAs, id, ...(again ? [replayId ?? "", redrive] : [])].join(":");
     for (let attempt = 1; ; attempt++) {
       giveUp.throwIfAborted();
       try {

@@ -1,5 +1,5 @@
 import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
-import type { EventAttributes } from "@tributary/contracts";
+import { CONSUMER_NAME, type EventAttributes } from "@tributary/contracts";
 import { createHttpSource } from "./http.ts";
 import type { Inbox } from "./inbox.ts";
 import { createNatsSource } from "./nats.ts";
@@ -10,13 +10,16 @@ export interface SubscribeOptions<Tx = undefined> {
   /** `nats://host:4222` of the broker, or `http://host:4600` (https) of a hub. The code is the same for both. */
   readonly url: string;
   /**
-   * Name of the consumer: lower-case letters, digits and hyphens, at most 64. Its position outlives the process. One
-   * process at a time is served; another of the same name stands by.
+   * Name of the consumer within its organisation: lower-case letters, digits and hyphens, at most 64, no hyphen in front.
+   * Its position outlives the process. One process at a time is served; another of the same name stands by.
    */
   readonly name: string;
   /** What to show: a token of the hub's API, or of the broker. */
   readonly token?: string;
-  /** Only this organisation's events, over NATS. Default: every organisation that the credentials let through. */
+  /**
+   * Whose events, over NATS; over HTTP the token says it. A name is an organisation's: two may have one of the same name.
+   * Default: every organisation's, which generated permissions do not allow; such a consumer is known as "_<name>".
+   */
   readonly organization?: string;
   /** Handlers at a time, each for another connection. Default 16. */
   readonly concurrency?: number;
@@ -159,7 +162,8 @@ function check<Tx>({
   attemptsMax = 1,
   ackWaitMs = 1_000,
 }: SubscribeOptions<Tx>): URL {
-  if (!/^[a-z0-9-]{1,64}$/.test(name)) throw new SubscriberError("usage", "a name is a-z, 0-9 and hyphens, at most 64");
+  if (!CONSUMER_NAME.test(name))
+    throw new SubscriberError("usage", "a name is a-z, 0-9 and hyphens, at most 64, and no hyphen in front");
   if (!(Number.isInteger(window) && window >= 1 && window <= 10_000))
     throw new SubscriberError("usage", "a window is a whole number, 1 to 10,000");
   if (!(concurrency >= 1)) throw new SubscriberError("usage", "concurrency is at least 1");

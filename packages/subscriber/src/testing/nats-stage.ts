@@ -22,8 +22,10 @@ export interface NatsStage {
     connectionId: string,
     count: number,
     schema?: typeof TaskCompletedSchema | typeof TaskChangedSchema,
+    /** Default "acme". */
+    organizationId?: string,
   ): Promise<void>;
-  /** Resolves when the consumer "billing" has acknowledged everything. */
+  /** Resolves when the consumer "billing" of every organisation has acknowledged everything. */
   settled(): Promise<void>;
   stop(): Promise<void>;
 }
@@ -47,7 +49,7 @@ export async function openNatsStage(): Promise<NatsStage> {
     nats,
     nc,
     jsm,
-    publish: async (connectionId, count, schema = TaskCompletedSchema) => {
+    publish: async (connectionId, count, schema = TaskCompletedSchema, organizationId = "acme") => {
       for (let made = 0; made < count; made++) {
         const sequence = (sequences.get(connectionId) ?? 0) + 1;
         sequences.set(connectionId, sequence);
@@ -55,7 +57,7 @@ export async function openNatsStage(): Promise<NatsStage> {
         const attributes = {
           id,
           type: schema.typeName,
-          organizationId: "acme",
+          organizationId,
           connectionId,
           connector: "todoist",
           objectKey: `task/${sequence}`,
@@ -67,7 +69,7 @@ export async function openNatsStage(): Promise<NatsStage> {
         const head = headers();
         for (const [name, value] of eventHeaders(attributes)) head.set(name, value);
         const data = toBinary(schema, create(schema, { task: { id: String(sequence), title: "Water" } }));
-        const subject = eventSubject(schema, "acme", "todoist");
+        const subject = eventSubject(schema, organizationId, "todoist");
         await until(`${id} is in the stream`, () =>
           jetstream(nc, { timeout: 500 })
             .publish(subject, data, { headers: head, msgID: id })
@@ -81,7 +83,7 @@ export async function openNatsStage(): Promise<NatsStage> {
     settled: () =>
       until("everything is acknowledged", async () => {
         // What is asked while the broker is killed gets no answer.
-        const info = await jsm.consumers.info(EVENT_STREAM, "billing").catch(() => undefined);
+        const info = await jsm.consumers.info(EVENT_STREAM, "_billing").catch(() => undefined);
         return info?.num_ack_pending === 0 && info.num_pending === 0;
       }),
     stop: async () => {

@@ -97,9 +97,9 @@ describe("tributary relay", () => {
 
 describe("tributary nats permissions", () => {
   it("prints a configuration without a secret in it", async () => {
-    const { code, json } = await tributary("nats", "permissions", "acme:billing", "globex:audit");
+    const { code, json } = await tributary("nats", "permissions", "acme:billing", "globex:billing");
     expect(code).toBe(EXIT.ok);
-    expect(json["config"]).toContain('"$JS.API.CONSUMER.MSG.NEXT.TRIBUTARY_EVENTS.billing"');
+    expect(json["config"]).toContain('"$JS.API.CONSUMER.MSG.NEXT.TRIBUTARY_EVENTS.globex_billing"');
     expect(json["variables"]).toEqual([
       "TRIBUTARY_NATS_PASSWORD",
       "TRIBUTARY_NATS_PASSWORD_ACME",
@@ -107,7 +107,7 @@ describe("tributary nats permissions", () => {
     ]);
   });
 
-  it.each([["acme"], ["acme:billing", "globex:billing"], ["acme:Bill ing"], ["acme:billing", "--nkey", "acme=SECRET"]])(
+  it.each([["acme"], ["a-b:billing", "a_b:billing"], ["acme:Bill ing"], ["acme:billing", "--nkey", "acme=SECRET"]])(
     "refuses %s",
     async (...argv) => {
       expect((await tributary("nats", "permissions", ...argv)).code).toBe(EXIT.usage);
