@@ -4,7 +4,7 @@ import { timestampDate } from "@bufbuild/protobuf/wkt";
 import { ConsumerService, EventService, Outcome, type SubscribeResponse } from "@tributary/contracts";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Settlement } from "./outcome.ts";
-import { type Delivery, type Source, type SourceOptions, SubscriberError } from "./source.ts";
+import { type Delivery, type Source, type SourceOptions, SubscriberError, WINDOW } from "./source.ts";
 
 /** A hub's answers to what no repetition changes. */
 const REFUSALS = new Set([
@@ -17,7 +17,7 @@ const REFUSALS = new Set([
 const ACK_TIMEOUT_MS = 10_000;
 
 /** Events from a hub, over a Connect stream. */
-export function createHttpSource({ url, name, token, types, window, log, backoff }: SourceOptions): Source {
+export function createHttpSource({ url, name, token, types, window = WINDOW, log, backoff }: SourceOptions): Source {
   const authorize: Interceptor = (next) => (request) => {
     if (token !== undefined) request.header.set("authorization", `Bearer ${token}`);
     return next(request);

@@ -4,6 +4,8 @@
  */
 export interface Lanes<Task> {
   push(lane: string, task: Task): void;
+  /** Lanes that have not come to their end. */
+  readonly running: number;
   /** Resolves when nothing runs and nothing waits. */
   idle(): Promise<void>;
   /** Takes back what has not begun. */
@@ -72,6 +74,9 @@ export function createLanes<Task>(concurrency: number, work: (task: Task, place:
       const created = [task];
       queues.set(lane, created);
       void run(lane, created);
+    },
+    get running() {
+      return queues.size;
     },
     idle: () => (queues.size === 0 ? Promise.resolve() : new Promise((resolve) => idlers.push(resolve))),
     clear: () => [...queues.values()].flatMap((queue) => queue.splice(0)),

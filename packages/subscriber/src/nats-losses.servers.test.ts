@@ -32,6 +32,15 @@ async function listen(url = stage.nats.url, got: number[] = []) {
   return { subscription, got };
 }
 
+/** @param handle is given each event's id. */
+async function listenWith(url: string, handle: (id: string) => Promise<void> | void) {
+  const subscription = await subscribe({ ...quick, url })
+    .on(TaskCompletedSchema, (_, { id }) => handle(id))
+    .start();
+  running.push(subscription);
+  return { subscription };
+}
+
 const upTo = (count: number): number[] => Array.from({ length: count }, (_, index) => index + 1);
 
 /** A way to the broker on which what the broker sends can be swallowed, and which can be cut. */
@@ -91,6 +100,41 @@ describe("nothing is lost, and everything in order", () => {
     await stage.settled();
     expect(got).toEqual(upTo(8));
     close();
+  });
+
+  it("when the broker's store is rolled back under an event that is being handled, and another takes its place", async () => {
+    const { url, cut, close } = await wire();
+    const [finish, never, got] = [Promise.withResolvers<void>(), Promise.withResolvers<void>(), [] as string[]];
+    const { subscription } = await listenWith(url, async (id) => {
+      got.push(id);
+      if (id === "c1-2") await finish.promise;
+      if (id === "c2-1") await never.promise;
+    });
+    await stage.publish("c1", 1);
+    await until("the first is handled", () => got.includes("c1-1"));
+    await stage.settled();
+    await stage.nats.kill();
+    stage.nats.saveStore();
+    await stage.nats.restart();
+    await stage.publish("c1", 1);
+    await until("the second is being handled", () => got.includes("c1-2"));
+    await stage.nats.kill();
+    stage.nats.restoreStore();
+    await stage.nats.restart();
+    // It takes the place in the stream that the other had.
+    await stage.publish("c2", 1);
+    await until("the third is being handled", () => got.includes("c2-1"));
+    finish.resolve();
+    await until("the second is handled", () => subscription.stats().handled === 2);
+    await sleep(200);
+    // The process dies before the third is handled: another has to be given it.
+    cut();
+    close();
+    const again: string[] = [];
+    await listenWith(stage.nats.url, (id) => void again.push(id));
+    await until("the third is given to another", () => again.includes("c2-1"));
+    never.resolve();
+    await stage.settled();
   });
 
   it("when two processes begin at the same moment, and when the one that serves ends", async () => {

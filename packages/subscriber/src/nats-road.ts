@@ -1,5 +1,7 @@
 import type { JetStreamClient, JetStreamManager, JsMsg } from "@nats-io/jetstream";
 import { setTimeout as sleep } from "node:timers/promises";
+import type { EnsureConsumer } from "./nats-consumer.ts";
+import { createHands, type Hands, type Held } from "./nats-hands.ts";
 import { type SourceOptions, SubscriberError } from "./source.ts";
 
 const LOOK_EVERY_MS = 250;
@@ -11,7 +13,7 @@ const FORGET_EVERY_MS = 25;
 const FORGET_LOOKS_MAX = 160;
 
 /** What a road needs of the connection that it shares with its siblings. */
-export interface RoadOptions extends Pick<SourceOptions, "window" | "ackWaitMs" | "log" | "backoff"> {
+export interface RoadOptions extends Pick<SourceOptions, "log" | "backoff"> {
   /** Name of the consumer on the broker. */
   readonly durable: string;
   readonly js: JetStreamClient;
@@ -23,8 +25,10 @@ export interface RoadOptions extends Pick<SourceOptions, "window" | "ackWaitMs" 
   /** It is closed for good: the broker knows the credentials no more. */
   readonly isClosed: () => boolean;
   readonly stream: string;
-  /** Makes the consumer when it is missing. @throws SubscriberError when the existing one is of another kind. */
-  readonly ensure: () => Promise<void>;
+  /** Id of the server process that is spoken to; undefined while there is none. */
+  readonly server: () => string | undefined;
+  /** @throws SubscriberError when the existing one is of another kind. */
+  readonly ensure: EnsureConsumer;
   /** The stream need not be there: it is looked for now and then, and nobody is told. */
   readonly optional?: boolean;
 }
@@ -32,11 +36,11 @@ export interface RoadOptions extends Pick<SourceOptions, "window" | "ackWaitMs" 
 /** The messages of one stream, through the durable pull consumer of one name. */
 export interface Road {
   /** Hands messages over until the signal aborts; goes on by itself when the broker was away. */
-  run(signal: AbortSignal, take: (message: JsMsg) => void): Promise<void>;
-  /** It was settled: the broker is told no longer that it is being worked on. */
-  settled(message: JsMsg): void;
-  /** Somebody else shall have it at once. */
-  release(message: JsMsg): void;
+  run(signal: AbortSignal, take: (held: Held) => void): Promise<void>;
+  /** What was handed over and not settled. */
+  readonly hands: Hands;
+  /** Somebody else shall have it: at once, or as soon as this process pulls no more. */
+  release(held: Held): void;
 }
 
 /** What the stream knows a message by; a publisher that names none is not the relay. */
@@ -69,35 +73,33 @@ export function createRoad({
   flush,
   onLoss,
   isClosed,
+  server,
   stream,
   durable,
-  window,
-  ackWaitMs,
   log,
   backoff,
   ensure,
   optional,
 }: RoadOptions): Road {
-  /** Held and not settled: the broker is told now and then that they are being worked on. */
-  const held = new Set<JsMsg>();
-  const givenBack: JsMsg[] = [];
+  const hands = createHands(server);
+  const givenBack: Held[] = [];
+  const speaking = createInterval(() => hands.working());
   let pulling = false;
 
-  async function run(signal: AbortSignal, take: (message: JsMsg) => void): Promise<void> {
-    const working = setInterval(() => {
-      for (const message of held) message.working();
-    }, ackWaitMs / 3);
+  async function run(signal: AbortSignal, take: (held: Held) => void): Promise<void> {
     const aborted = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
     try {
       for (let failures = 0; !signal.aborted;) {
         try {
           // What is asked while there is no connection is dropped by the client, and waited for in vain.
           await Promise.race([flush(), aborted]);
-          await ensure();
+          const { created, ackWaitMs, window } = await ensure();
+          hands.consumer(created);
+          speaking.every(ackWaitMs / 3);
           await awaitTurn(signal);
-          await pull(signal, (message) => {
+          await pull(signal, window, (held) => {
             failures = 0;
-            take(message);
+            take(held);
           });
         } catch (error) {
           if (signal.aborted) return;
@@ -115,7 +117,7 @@ export function createRoad({
         await sleep(backoff(failures), undefined, { signal }).catch(() => {});
       }
     } finally {
-      clearInterval(working);
+      speaking.stop();
     }
   }
 
@@ -136,22 +138,23 @@ export function createRoad({
    * everything unsettled is in these hands, then sorted. A lost connection ends the pull, so that the next one does so.
    * The client calls back for each message: an iterator of its costs several turns of the microtask queue for each.
    */
-  async function pull(signal: AbortSignal, take: (message: JsMsg) => void): Promise<void> {
+  async function pull(signal: AbortSignal, window: number, take: (held: Held) => void): Promise<void> {
     const consumer = await js.consumers.get(stream, durable);
-    const kept = new Map<number, JsMsg>();
+    const kept = new Map<number, Held>();
     /** Under way here since before. By their ids: a stream that was rolled back gives their sequences to others. */
-    const mine = new Map([...held].map((message) => [idOf(message), message]));
+    const mine = new Map([...hands.open].map((held) => [idOf(held.message), held]));
+    mine.delete("");
     let keepBack = true;
     const callback = (message: JsMsg): void => {
       if (mine.size > 0) {
         const before = mine.get(idOf(message));
-        if (before !== undefined && held.has(before)) return;
+        if (before !== undefined && hands.open.has(before)) return hands.renew(before, message);
       }
-      held.add(message);
-      if (!keepBack) return take(message);
+      const held = hands.take(message);
+      if (!keepBack) return take(held);
       const before = kept.get(message.seq);
-      if (before !== undefined) held.delete(before);
-      kept.set(message.seq, message);
+      if (before !== undefined) hands.forget(before);
+      kept.set(message.seq, held);
     };
     pulling = true;
     const pulled = await consumer.consume({ max_messages: window, abort_on_missing_resource: true, callback });
@@ -165,19 +168,19 @@ export function createRoad({
     if (signal.aborted) stop();
     const forgetLoss = onLoss(() => pulled.stop(new ConnectionLost()));
     try {
-      await complete(kept, await beAlone(kept, ending), ending);
+      await complete(kept, await beAlone(kept, window, ending), ending);
       if (!ending.aborted) {
         keepBack = false;
-        const sorted = [...kept.values()].toSorted((a, b) => a.seq - b.seq);
+        const sorted = [...kept.values()].toSorted((a, b) => a.message.seq - b.message.seq);
         kept.clear();
-        for (const message of sorted) take(message);
+        for (const held of sorted) take(held);
       }
       const failure = await ended;
       if (failure !== undefined) throw failure;
     } finally {
       forgetLoss();
       signal.removeEventListener("abort", stop);
-      for (const message of kept.values()) release(message);
+      for (const held of kept.values()) release(held);
       await pulled.close();
       await giveBack();
     }
@@ -188,24 +191,24 @@ export function createRoad({
    * The later of the two sees both, so one at most goes on.
    * @returns what is unsettled now. @throws NotAlone.
    */
-  async function beAlone(kept: ReadonlyMap<number, JsMsg>, ending: AbortSignal): Promise<Unsettled> {
+  async function beAlone(kept: ReadonlyMap<number, Held>, window: number, ending: AbortSignal): Promise<Unsettled> {
     await sleep(ALONE_MS, undefined, { signal: ending }).catch(() => {});
-    const mine = held.size - kept.size;
+    const mine = hands.open.size - kept.size;
     const info = await jsm.consumers.info(stream, durable);
-    // The client pulls again whenever a quarter of the window has come.
-    const pulls = 1 + Math.floor(kept.size / Math.max(1, Math.floor(window / 4)));
+    // The client pulls again whenever a quarter of the window has come; the first pull ends with the window.
+    const pulls = (kept.size < window ? 1 : 0) + Math.floor(kept.size / Math.max(1, Math.floor(window / 4)));
     if (info.num_waiting > pulls) throw new NotAlone();
     return { count: info.num_ack_pending - mine, upTo: info.delivered.stream_seq };
   }
 
   /** Resolves when all of what was unsettled is there, or nothing else is pending: some of it may have been erased. */
-  async function complete(kept: ReadonlyMap<number, JsMsg>, awaited: Unsettled, ending: AbortSignal): Promise<void> {
+  async function complete(kept: ReadonlyMap<number, Held>, awaited: Unsettled, ending: AbortSignal): Promise<void> {
     while (!ending.aborted) {
       let there = 0;
       for (const seq of kept.keys()) if (seq <= awaited.upTo) there++;
       if (there >= awaited.count) return;
       // Counted before the broker is asked: what comes meanwhile is not what it answers for.
-      const inHand = held.size;
+      const inHand = hands.open.size;
       const pending = await jsm.consumers.info(stream, durable).then(
         (info) => info.num_ack_pending,
         () => Number.POSITIVE_INFINITY,
@@ -223,19 +226,34 @@ export function createRoad({
       await sleep(FORGET_EVERY_MS);
     }
     pulling = false;
-    for (const message of givenBack.splice(0)) message.nak();
+    for (const held of givenBack.splice(0)) hands.giveBack(held);
   }
 
   /** As long as this process pulls, the broker would send it what it gives back. */
-  function release(message: JsMsg): void {
-    held.delete(message);
-    if (pulling) givenBack.push(message);
-    else message.nak();
+  function release(held: Held): void {
+    hands.forget(held);
+    if (pulling) givenBack.push(held);
+    else hands.giveBack(held);
   }
 
+  return { run, hands, release };
+}
+
+/** A timer whose pace can be changed. */
+function createInterval(work: () => void) {
+  let timer: NodeJS.Timeout | undefined;
+  let pace: number | undefined;
+  const stop = (): void => {
+    clearInterval(timer);
+    pace = undefined;
+  };
   return {
-    run,
-    settled: (message) => void held.delete(message),
-    release,
+    every: (ms: number): void => {
+      if (ms === pace) return;
+      stop();
+      pace = ms;
+      timer = setInterval(work, ms);
+    },
+    stop,
   };
 }

@@ -246,14 +246,70 @@ async function again(replayId: string, more: { onlyFor?: string; redrive?: numbe
   await jetstream(nc).publish(subject, data, { headers: head, msgID: `${replayId}:${attributes.id}` });
 }
 
+describe("a consumer that exists", () => {
+  const existing = (more: object = {}) =>
+    jsm.consumers.add(EVENT_STREAM, {
+      durable_name: "_billing",
+      ack_policy: "explicit",
+      filter_subject: "evt.v1.*.>",
+      ack_wait: 500e6,
+      max_ack_pending: 2,
+      ...more,
+    });
+
+  it("keeps its own ack wait and window, which are obeyed and told", async () => {
+    await existing();
+    const told: unknown[] = [];
+    const warn = (fields: object, message: string) => void (message.includes("keeps") && told.push(fields));
+    const finish = Promise.withResolvers<void>();
+    const begun: string[] = [];
+    const log = { info: () => {}, warn };
+    const asked = { ackWaitMs: 60_000, window: 100, log };
+    const subscription = await listen(async (_, { id }) => (begun.push(id), finish.promise), asked);
+    for (const connection of ["c1", "c2", "c3"]) await publish(connection, 1);
+    await sleep(1_500);
+    expect(begun).toEqual(["c1-1", "c2-1"]);
+    expect((await jsm.consumers.info(EVENT_STREAM, "_billing")).num_redelivered).toBe(0);
+    finish.resolve();
+    await settled();
+    expect(subscription.stats()).toMatchObject({ handled: 3, repeated: 0 });
+    expect(told).toEqual([
+      {
+        consumer: "_billing",
+        stream: EVENT_STREAM,
+        asked: { ackWaitMs: 60_000, window: 100 },
+        has: { ackWaitMs: 500, window: 2 },
+      },
+    ]);
+  });
+
+  it("is not spoken of when nothing else was asked for", async () => {
+    await existing();
+    const told: string[] = [];
+    const log = { info: () => {}, warn: (_: object, message: string) => void told.push(message) };
+    const subscription = await subscribe({ url: nats.url, name: "billing", log })
+      .on(TaskCompletedSchema, () => {})
+      .start();
+    running.push(subscription);
+    await publish("c1", 1);
+    await settled();
+    expect(told).toEqual([]);
+  });
+
+  it.each([
+    ["gives up by itself", { max_deliver: 3 }, "its max_deliver is 3 and has to be -1"],
+    ["bounds nothing", { max_ack_pending: -1 }, "its max_ack_pending is -1 and has to be 1 to 10000"],
+    ["leaves the payload out", { headers_only: true }, "it has headers_only"],
+    ["begins elsewhere", { deliver_policy: "new" }, "its deliver_policy is new and has to be all"],
+    ["hears something else", { filter_subject: "evt.v1.globex.>" }, "its filter_subject is evt.v1.globex.>"],
+  ])("is refused when it %s", async (_, more, words) => {
+    await existing(more);
+    await expect(listen(() => {})).rejects.toThrow(words);
+  });
+});
+
 describe("what cannot work over NATS", () => {
   it.each([
-    [
-      "a consumer of the same name that hears something else",
-      "consumer_differs",
-      async () =>
-        void (await jsm.consumers.add(EVENT_STREAM, { durable_name: "_billing", filter_subject: "evt.v1.globex.>" })),
-    ],
     ["no stream", "stream_missing", async () => void (await jsm.streams.delete(EVENT_STREAM))],
     ["no broker", "unreachable", () => nats.kill()],
   ])("is said at the start: %s", async (_, code, prepare) => {

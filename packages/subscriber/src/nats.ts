@@ -20,7 +20,8 @@ import {
   REPLAY_STREAM,
 } from "@tributary/contracts";
 import { setTimeout as sleep } from "node:timers/promises";
-import { ensureEventConsumer, ensureReplayConsumer } from "./nats-consumer.ts";
+import { type EnsureConsumer, eventConsumer, replayConsumer } from "./nats-consumer.ts";
+import type { Held } from "./nats-hands.ts";
 import { createRoad, type Road } from "./nats-road.ts";
 import type { Settlement } from "./outcome.ts";
 import { type Delivery, type Source, type SourceOptions, SubscriberError } from "./source.ts";
@@ -29,6 +30,7 @@ interface Connected {
   readonly nc: NatsConnection;
   readonly js: JetStreamClient;
   readonly jsm: JetStreamManager;
+  readonly ensureEvents: EnsureConsumer;
 }
 
 /** Events from JetStream: live ones on one road, replays and redriven dead letters on another beside it. */
@@ -36,16 +38,18 @@ export function createNatsSource(options: SourceOptions): Source {
   const { organization, log, backoff } = options;
   const knownAs = consumerKnownAs(options.name, organization);
   const durable = durableName(knownAs, organization);
-  const acks = createAcks();
   let connected: Connected | undefined;
+  let roads: readonly Road[] = [];
 
   async function open(): Promise<void> {
     const nc = await connect(connectionOptions(options)).catch((cause: unknown) => {
       throw new SubscriberError("unreachable", "the broker does not answer, or refuses the credentials", { cause });
     });
     try {
-      connected = { nc, js: jetstream(nc), jsm: await jetstreamManager(nc, { checkAPI: false }) };
-      await ensureEventConsumer(connected.jsm, options, durable);
+      const jsm = await jetstreamManager(nc, { checkAPI: false });
+      const ensureEvents = eventConsumer(jsm, options, durable);
+      await ensureEvents();
+      connected = { nc, js: jetstream(nc), jsm, ensureEvents };
     } catch (error) {
       await nc.close();
       throw error;
@@ -54,32 +58,35 @@ export function createNatsSource(options: SourceOptions): Source {
 
   async function run(signal: AbortSignal, take: (delivery: Delivery) => void): Promise<void> {
     if (connected === undefined) throw new SubscriberError("usage", "not open");
-    const { nc, js, jsm } = connected;
+    const { nc, js, jsm, ensureEvents } = connected;
     const losses = watchLosses(nc);
     const shared = {
-      ...options,
+      log,
+      backoff,
       durable,
       js,
       jsm,
       flush: () => nc.flush().catch(() => {}),
       onLoss: losses.on,
       isClosed: () => nc.isClosed(),
+      server: () => nc.info?.server_id,
     };
     const live = createRoad({
       ...shared,
       stream: EVENT_STREAM,
-      ensure: () => ensureEventConsumer(jsm, options, durable),
+      ensure: ensureEvents,
     });
     const again = createRoad({
       ...shared,
       stream: REPLAY_STREAM,
       // A hub of an older version has no such stream.
       optional: true,
-      ensure: () => ensureReplayConsumer(jsm, options, durable),
+      ensure: replayConsumer(jsm, options, durable),
     });
     const over = new AbortController();
     const both = AbortSignal.any([signal, over.signal]);
-    const running = [live, again].map((road) => road.run(both, (message) => deliver(road, message, take)));
+    roads = [live, again];
+    const running = roads.map((road) => road.run(both, (held) => deliver(road, held, take)));
     try {
       await Promise.all(running);
     } finally {
@@ -89,21 +96,20 @@ export function createNatsSource(options: SourceOptions): Source {
     }
   }
 
-  function deliver(road: Road, message: JsMsg, take: (delivery: Delivery) => void): void {
+  function deliver(road: Road, held: Held, take: (delivery: Delivery) => void): void {
+    const { message } = held;
     const attributes = read(message);
     if (attributes === undefined) {
       log.warn({ streamSequence: message.seq }, "a message that is not an event");
-      road.settled(message);
-      message.term();
+      road.hands.refuse(held);
     } else if (isForOthers(attributes)) {
-      road.settled(message);
-      acks.push(message);
+      road.hands.acknowledge(held);
     } else {
       take({
         attributes: attributes.onlyFor === undefined ? attributes : withoutAddressee(attributes),
         data: message.data,
         attempt: message.info.deliveryCount,
-        settle: (settlement, giveUp) => settle(road, message, attributes, settlement, giveUp),
+        settle: (settlement, giveUp) => settle(road, held, attributes, settlement, giveUp),
       });
     }
   }
@@ -111,21 +117,11 @@ export function createNatsSource(options: SourceOptions): Source {
   const isForOthers = ({ organizationId, onlyFor = knownAs }: EventAttributes): boolean =>
     onlyFor !== knownAs || (organization !== undefined && organization !== organizationId);
 
-  function settle(
-    road: Road,
-    message: JsMsg,
-    attributes: EventAttributes,
-    settlement: Settlement,
-    giveUp: AbortSignal,
-  ) {
-    const acknowledge = (): void => {
-      road.settled(message);
-      acks.push(message);
-    };
-    if (settlement.outcome === "released") return road.release(message);
-    if (settlement.outcome === "pending") return road.settled(message);
-    if (settlement.outcome === "handled") return acknowledge();
-    return keepDeadLetter(message, attributes, settlement, giveUp).then(acknowledge);
+  function settle(road: Road, held: Held, attributes: EventAttributes, settlement: Settlement, giveUp: AbortSignal) {
+    if (settlement.outcome === "released") return road.release(held);
+    if (settlement.outcome === "pending") return road.hands.forget(held);
+    if (settlement.outcome === "handled") return road.hands.acknowledge(held);
+    return keepDeadLetter(held.message, attributes, settlement, giveUp).then(() => road.hands.acknowledge(held));
   }
 
   /** Tries until it is kept: an event is not given up before somebody else has it. */
@@ -162,7 +158,7 @@ export function createNatsSource(options: SourceOptions): Source {
     open,
     run,
     close: async () => {
-      acks.flush();
+      for (const { hands } of roads) hands.flush();
       await connected?.nc.drain().catch(() => {});
     },
   };
@@ -179,25 +175,6 @@ function watchLosses(nc: NatsConnection) {
       listeners.add(listener);
       return () => void listeners.delete(listener);
     },
-  };
-}
-
-/**
- * Acknowledgements of one turn of the event loop leave together: each for itself is a write to the socket, which was the
- * largest part of a subscriber's work.
- */
-function createAcks() {
-  let due: JsMsg[] = [];
-  const flush = (): void => {
-    const messages = due;
-    due = [];
-    for (const message of messages) message.ack();
-  };
-  return {
-    push: (message: JsMsg): void => {
-      if (due.push(message) === 1) setImmediate(flush);
-    },
-    flush,
   };
 }
 

@@ -119,7 +119,14 @@ export async function start<Tx>(options: RunOptions<Tx>): Promise<Running> {
   }
 
   const deadlines: NodeJS.Timeout[] = [];
-  const endWithin = (ms: number): void => void deadlines.push(setTimeout(() => ending.abort(), ms));
+  /** What does not end when it is told to is waited for no longer than this. */
+  const left = Promise.withResolvers<void>();
+  const endWithin = (ms: number): void => {
+    deadlines.push(
+      setTimeout(() => ending.abort(), ms),
+      setTimeout(left.resolve, ms + LEFT_MS),
+    );
+  };
 
   await source.open();
   const done = (async () => {
@@ -130,7 +137,9 @@ export async function start<Tx>(options: RunOptions<Tx>): Promise<Running> {
       if (deadlines.length === 0) endWithin(DRAIN_MS);
       const back = lanes.clear();
       await Promise.all(back.map((delivery) => settle(delivery, { outcome: "released" })));
-      await lanes.idle();
+      await Promise.race([lanes.idle(), left.promise]);
+      const { running } = lanes;
+      if (running > 0) log.warn({ running }, "handlers that do not end are left behind; their events come again");
       ending.abort();
       for (const timer of deadlines) clearTimeout(timer);
       await source.close();
@@ -156,6 +165,7 @@ export async function start<Tx>(options: RunOptions<Tx>): Promise<Running> {
 }
 
 const DRAIN_MS = 10_000;
+const LEFT_MS = 2_000;
 
 /**
  * What is delivered again holds no live event up: a replay has a lane of its own and keeps its order; a redriven dead

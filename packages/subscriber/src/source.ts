@@ -35,11 +35,17 @@ export interface SourceOptions {
   readonly organization: string | undefined;
   /** Full protobuf names that have a handler. */
   readonly types: readonly string[];
-  readonly window: number;
-  readonly ackWaitMs: number;
+  /** Undefined: whatever the consumer has, and {@link WINDOW} for a new one. */
+  readonly window: number | undefined;
+  /** Undefined: whatever the consumer has, and {@link ACK_WAIT_MS} for a new one. */
+  readonly ackWaitMs: number | undefined;
   readonly log: SubscriberLog;
   readonly backoff: (attempt: number) => number;
 }
+
+export const WINDOW = 1_000;
+export const WINDOW_MAX = 10_000;
+export const ACK_WAIT_MS = 10_000;
 
 /** Structured: fields are ids, codes and counts, never content. */
 export interface SubscriberLog {

@@ -4,7 +4,7 @@ import { createHttpSource } from "./http.ts";
 import type { Inbox } from "./inbox.ts";
 import { createNatsSource } from "./nats.ts";
 import { type Running, start } from "./run.ts";
-import { SubscriberError, type SubscriberLog } from "./source.ts";
+import { SubscriberError, type SubscriberLog, WINDOW_MAX } from "./source.ts";
 
 export interface SubscribeOptions<Tx = undefined> {
   /** `nats://host:4222` of the broker, or `http://host:4600` (https) of a hub. The code is the same for both. */
@@ -23,12 +23,15 @@ export interface SubscribeOptions<Tx = undefined> {
   readonly organization?: string;
   /** Handlers at a time, each for another connection. Default 16. */
   readonly concurrency?: number;
-  /** Events received and not settled at most, 1 to 10,000. Default 1,000. */
+  /**
+   * Events received and not settled at most, 1 to 10,000. Over NATS it is taken when the consumer is made, and one that
+   * exists keeps its own. Default 1,000.
+   */
   readonly window?: number;
   /**
    * Over NATS: the broker takes a subscriber for dead that is silent for so long about an event it holds, and sends it
-   * again. A living one speaks three times as often, however long its handlers take. Taken when the consumer is made.
-   * Default 10 s, at least 1 s.
+   * again. A living one speaks three times as often, however long its handlers take. It is taken when the consumer is
+   * made, and one that exists keeps its own. Default 10 s, at least 1 s.
    */
   readonly ackWaitMs?: number;
   /** Calls of a handler for one event, in this process, before it is given up. Default 10. */
@@ -88,7 +91,8 @@ export interface Subscription {
   stats(): SubscriptionStats;
   /**
    * Takes no more events, lets running handlers finish, and gives back what has not begun.
-   * @param withinMs then `context.signal` aborts. Default 10 s.
+   * @param withinMs then `context.signal` aborts, and a handler that has not ended two seconds later is left behind: its
+   * event comes again. Default 10 s.
    */
   stop(withinMs?: number): Promise<void>;
 }
@@ -138,7 +142,7 @@ export function subscribe<Tx = undefined>(options: SubscribeOptions<Tx>): Subscr
     },
     start: async (): Promise<Running> => {
       if (handlers.size === 0) throw new SubscriberError("usage", "a subscription needs a handler");
-      const { name, token, organization, window = 1_000, ackWaitMs = 10_000, log = CONSOLE } = options;
+      const { name, token, organization, window, ackWaitMs, log = CONSOLE } = options;
       const shared = { url, name, token, organization, window, ackWaitMs, log, backoff, types: [...handlers.keys()] };
       const source =
         url.protocol === "nats:" || url.protocol === "tls:" ? createNatsSource(shared) : createHttpSource(shared);
@@ -164,7 +168,7 @@ function check<Tx>({
 }: SubscribeOptions<Tx>): URL {
   if (!CONSUMER_NAME.test(name))
     throw new SubscriberError("usage", "a name is a-z, 0-9 and hyphens, at most 64, and no hyphen in front");
-  if (!(Number.isInteger(window) && window >= 1 && window <= 10_000))
+  if (!(Number.isInteger(window) && window >= 1 && window <= WINDOW_MAX))
     throw new SubscriberError("usage", "a window is a whole number, 1 to 10,000");
   if (!(concurrency >= 1)) throw new SubscriberError("usage", "concurrency is at least 1");
   if (!(ackWaitMs >= 1_000)) throw new SubscriberError("usage", "ackWaitMs is at least 1,000");
