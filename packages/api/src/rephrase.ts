@@ -10,7 +10,7 @@ import {
   errorToJsonBytes,
 } from "@connectrpc/connect/protocol-connect";
 import { setTrailerStatus, trailerFlag, trailerParse, trailerSerialize } from "@connectrpc/connect/protocol-grpc-web";
-import { refused } from "./rpc-context.ts";
+import { refused, tooLarge } from "./rpc-context.ts";
 
 /** Every code of the protocol. */
 const CODES = Object.values(Code).filter((each): each is Code => typeof each === "number");
@@ -114,7 +114,7 @@ function inOurWords({ code, rawMessage }: ConnectError, input: DescMessage): Con
     case Code.InvalidArgument:
       return misread(rawMessage, input);
     case Code.ResourceExhausted:
-      return refused("payload_too_large", "the request has more than 1 MiB");
+      return tooLarge();
     case Code.Unimplemented:
       return refused("unsupported_media_type", "the request must be one message, not compressed");
     case Code.Canceled:

@@ -37,6 +37,9 @@ export function refused(code: ErrorCode, message = ""): ConnectError {
 /** What is not there and what is somebody else's, byte for byte the same. */
 export const notThere = (): ConnectError => refused("not_found", "There is nothing here by that id.");
 
+/** Whoever finds it first: the guard, which looks for organisations in the body, or who reads the message. */
+export const tooLarge = (): ConnectError => refused("payload_too_large", "the request has more than 1 MiB");
+
 export const invalid = (message: string): ConnectError => refused("validation_failed", message);
 
 const connectCode = (code: ErrorCode): Code => {

@@ -181,6 +181,13 @@ describe("another organisation", () => {
   });
 });
 
+it("says of a request of more than 1 MiB that it is too large", async () => {
+  expect(await call("EventService/Get", { id: "x".repeat(1024 * 1024) })).toMatchObject({
+    status: 429,
+    json: { code: "resource_exhausted", message: "payload_too_large: the request has more than 1 MiB" },
+  });
+});
+
 describe("looking at events", () => {
   it("shows what is personal only to who asks for it", async () => {
     const { json } = await call("EventService/Get", { id: eventId });

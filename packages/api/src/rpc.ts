@@ -10,7 +10,7 @@ import { deadLetterService } from "./dead-letter-service.ts";
 import { eventService } from "./event-service.ts";
 import { RPC_ACCESS } from "./rpc-access.ts";
 import { rephrase } from "./rephrase.ts";
-import { IDENTITY, refused } from "./rpc-context.ts";
+import { IDENTITY, refused, tooLarge } from "./rpc-context.ts";
 import type { RpcOptions } from "./rpc-options.ts";
 
 /** A request in JSON is read whole. */
@@ -66,6 +66,7 @@ async function admit(
   const identity = await guard.admit(request, demand);
   if (identity instanceof Response) {
     const { error = "" } = (await identity.json()) as { error?: string };
+    if (error === "payload_too_large") return tooLarge();
     return refused(isErrorCode(error) ? error : "missing_authorization");
   }
   const session = identity.kind === "user" && identity.sessionHash !== undefined;

@@ -66,6 +66,15 @@ describe("the guard", () => {
     });
   });
 
+  it("says of a body too large to look through that it is that, and no word of organisations", async () => {
+    const body = `{"a":"${"x".repeat(1024 * 1024)}"}`;
+    expect(await answerTo(request(KEY, "/x", post(body)), guard.verifyRequest)).toMatchObject({
+      status: 413,
+      body: '{"error":"payload_too_large"}',
+    });
+    expect(guard.rejections).toMatchObject([{ rejection_reason: "payload_too_large: body_not_looked_through" }]);
+  });
+
   it("holds a service to its own organisation and its own permissions", async () => {
     expect(await answerTo(request(KEY, "/x?org_id=globex"), guard.verifyRequest)).toMatchObject({
       status: 403,

@@ -147,7 +147,7 @@ async function decide(request: Request, identity: Identity, demand: Demand): Pro
   if (!permissions.every((one) => identity.permissions.includes(one)))
     throw new Refused("insufficient_permissions", "permission_missing");
   const named = await organizationsIn(request);
-  if (named === undefined) throw new Refused("org_scope_violation", "body_too_large");
+  if (named === undefined) throw new Refused("payload_too_large", "body_not_looked_through");
   const foreign = named.find((one) => one !== identity.organizationId);
   if (foreign !== undefined) throw new ScopeViolation(foreign);
 }

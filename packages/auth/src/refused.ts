@@ -4,6 +4,7 @@ const STATUS = {
   invalid_token: 401,
   insufficient_permissions: 403,
   org_scope_violation: 403,
+  payload_too_large: 413,
   auth_unavailable: 503,
 } as const;
 export type RefusalCode = keyof typeof STATUS;
