@@ -1,4 +1,5 @@
 import { type Database, type Queryable, run, withOrganization } from "@tributary/db";
+import { leaveReplays } from "./replays.ts";
 import type { SideRoad } from "./side-road.ts";
 
 /** What happens to the rest of a connection behind a dead letter. */
@@ -62,7 +63,10 @@ export interface Consumers {
     name: string,
     change: { readonly types: readonly string[]; readonly afterDeadLetter?: AfterDeadLetter },
   ): Promise<ConsumerView | undefined>;
-  /** With its positions and dead letters; its stream ends. @returns whether there was one. */
+  /**
+   * With its positions and dead letters; its stream ends, and replays that were for it alone fail.
+   * @returns whether there was one.
+   */
   remove(organizationId: string, name: string, road: "http" | "nats"): Promise<boolean>;
 }
 
@@ -202,8 +206,8 @@ export function createConsumers(options: ConsumersOptions): Consumers {
       if (road === "nats" && !(await nats?.removeConsumer(organizationId, name))) return false;
       await withOrganization(database, organizationId, async (tx) => {
         await run(tx, REMOVE_LETTERS, [organizationId, name, road]);
+        await leaveReplays(tx, organizationId, name, road);
         if (road === "nats") return;
-        await run(tx, REMOVE_TARGETS, [organizationId, name]);
         await run(tx, REMOVE_POSITIONS, [organizationId, name]);
         await run(tx, REMOVE_CONSUMER, [organizationId, name]);
       });
@@ -283,7 +287,5 @@ UPDATE pipeline.consumer SET types = $3, after_dead_letter = coalesce($4, after_
 WHERE organization_id = $1 AND name = $2`;
 
 const REMOVE_LETTERS = "DELETE FROM pipeline.dead_letter WHERE organization_id = $1 AND consumer = $2 AND road = $3";
-const REMOVE_TARGETS =
-  "DELETE FROM pipeline.replay_target WHERE organization_id = $1 AND consumer = $2 AND road = 'http'";
 const REMOVE_POSITIONS = "DELETE FROM pipeline.consumer_position WHERE organization_id = $1 AND consumer = $2";
 const REMOVE_CONSUMER = "DELETE FROM pipeline.consumer WHERE organization_id = $1 AND name = $2";

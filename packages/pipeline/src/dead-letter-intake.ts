@@ -1,4 +1,5 @@
 import { type Database, run, withOrganization } from "@tributary/db";
+import { storable } from "./dead-letters.ts";
 import type { BrokerLetter, SideRoad } from "./side-road.ts";
 
 /**
@@ -40,6 +41,6 @@ export async function keepLetter(database: Database, letter: BrokerLetter): Prom
   const { organizationId, connectionId, sequence, id, type, subject, connector, objectKey } = event;
   const given = [organizationId, consumer, connectionId, sequence, id, type, subject, connector, objectKey];
   const rest = [event.timeMs, event.backfill, event.traceparent, event.payload];
-  const fate = [replayId, redrives, reason, attempts, diedAtMs];
+  const fate = [replayId, redrives, storable(reason), attempts, diedAtMs];
   await withOrganization(database, organizationId, (tx) => run(tx, KEEP, [...given, ...rest, ...fate]));
 }

@@ -1,6 +1,6 @@
 import { acrossOrganizations, type Database, type Queryable, run, withOrganization } from "@tributary/db";
 import type { LedgerEvent } from "./ledger.ts";
-import { PageTokenInvalid } from "./read-events.ts";
+import { pageToken, readPageToken } from "./page-token.ts";
 import type { SideRoad } from "./side-road.ts";
 
 /** An event that a consumer gave up on. */
@@ -79,9 +79,7 @@ export function createDeadLetters(database: Database, nats?: SideRoad): DeadLett
       const [http] = await withOrganization(database, organizationId, (tx) => run<{ n: bigint }>(tx, REDRIVE, params));
       const overHttp = Number(http?.n ?? 0);
       const overNats =
-        nats === undefined
-          ? 0
-          : await redriveAllOverNats(database, nats, params.slice(0, 4), DEAD_LETTERS_MAX - overHttp);
+        nats === undefined ? 0 : await redriveOverNats(database, nats, params.slice(0, 4), DEAD_LETTERS_MAX - overHttp);
       const count = overHttp + overNats;
       return { count, more: count >= DEAD_LETTERS_MAX };
     },
@@ -103,35 +101,33 @@ function chosen(organizationId: string, choice: DeadLetterChoice): unknown[] | u
   return [organizationId, null, choice.consumer, choice.type ?? null, DEAD_LETTERS_MAX];
 }
 
-async function redriveAllOverNats(
+/** Page by page. What the broker can never take stays a letter, and is passed over for the rest of the walk. */
+async function redriveOverNats(
   database: Database,
   nats: SideRoad,
   params: readonly unknown[],
   most: number,
 ): Promise<number> {
+  const stuck: string[] = [];
   let count = 0;
   while (count < most) {
-    const published = await redriveOverNats(database, nats, String(params[0]), params);
-    count += published;
-    if (published < PUBLISH_LETTERS) break;
+    const page = await redrivePage(database, nats, String(params[0]), [...params, PUBLISH_LETTERS, stuck]);
+    count += page.published;
+    stuck.push(...page.refused);
+    if (page.read < PUBLISH_LETTERS) break;
   }
   return count;
 }
 
 /** A letter leaves the table once it is published: a crash between the two publishes it twice, under one message id. */
-async function redriveOverNats(
+async function redrivePage(
   database: Database,
   nats: SideRoad,
   organizationId: string,
   params: readonly unknown[],
-): Promise<number> {
-  const read = [...params, PUBLISH_LETTERS];
-  const rows = await withOrganization(
-    database,
-    organizationId,
-    (tx) => run<LetterRow>(tx, NATS_LETTERS, read),
-    "reader",
-  );
+): Promise<{ readonly read: number; readonly published: number; readonly refused: readonly string[] }> {
+  const read = (tx: Queryable): Promise<LetterRow[]> => run<LetterRow>(tx, NATS_LETTERS, params);
+  const rows = await withOrganization(database, organizationId, read, "reader");
   const letters = rows.map((row) => letterOf(organizationId, row));
   const refused = await nats.publish(
     letters.map((letter) => ({
@@ -142,10 +138,10 @@ async function redriveOverNats(
       ...(letter.replayId === "" ? {} : { replayId: letter.replayId }),
     })),
   );
-  // What the broker can never take stays a letter.
-  const gone = letters.filter((letter) => !refused.has(letter)).map(({ letterId }) => letterId);
+  const ids = (some: readonly DeadLetter[]): readonly string[] => some.map(({ letterId }) => letterId);
+  const gone = ids(letters.filter((letter) => !refused.has(letter)));
   await withOrganization(database, organizationId, (tx) => run(tx, PUBLISHED, [organizationId, gone]));
-  return gone.length;
+  return { read: rows.length, published: gone.length, refused: ids(letters.filter((letter) => refused.has(letter))) };
 }
 
 const CHOSEN = `organization_id = $1 AND ($2::uuid IS NULL OR id = $2) AND ($3::text IS NULL OR consumer = $3)
@@ -176,7 +172,7 @@ const columns = (payload: string): string => `id AS letter_id, consumer, road, e
 
 const NATS_LETTERS = `
 SELECT ${columns("payload")} FROM pipeline.dead_letter WHERE ${CHOSEN} AND road = 'nats'
-ORDER BY connection_id, sequence LIMIT $5`;
+  AND NOT (id = ANY ($6::uuid[])) ORDER BY connection_id, sequence LIMIT $5`;
 
 const PUBLISHED =
   "DELETE FROM pipeline.dead_letter WHERE organization_id = $1 AND road = 'nats' AND id = ANY ($2::uuid[])";
@@ -243,34 +239,20 @@ async function list(
   database: Database,
   { organizationId, consumer, type, limit, after }: DeadLetterQuery,
 ): Promise<{ letters: DeadLetter[]; next?: string }> {
-  const [at, id] = after === undefined ? ["infinity", NO_ID] : readToken(after);
+  const [at, id] = after === undefined ? ["infinity", NO_ID] : readPageToken(after, PLACE);
   const params = [organizationId, consumer ?? null, type ?? null, at, id, limit + 1];
   const rows = await withOrganization(database, organizationId, (tx) => run<LetterRow>(tx, LETTERS, params), "reader");
   const page = rows.slice(0, limit);
   const last = page.at(-1);
   return {
     letters: page.map((row) => letterOf(organizationId, row)),
-    ...(rows.length > limit && last !== undefined ? { next: token(last) } : {}),
+    ...(rows.length > limit && last !== undefined ? { next: pageToken(last.died_at, last.letter_id) } : {}),
   };
 }
 
 const NO_ID = "00000000-0000-0000-0000-000000000000";
 
-const token = ({ died_at, letter_id }: LetterRow): string =>
-  Buffer.from(JSON.stringify([died_at, letter_id])).toString("base64url");
-
-function readToken(text: string): readonly [string, string] {
-  let parts: unknown;
-  try {
-    parts = JSON.parse(Buffer.from(text, "base64url").toString());
-  } catch {
-    throw new PageTokenInvalid();
-  }
-  const [at, id] = Array.isArray(parts) ? (parts as unknown[]) : [];
-  if (typeof at !== "string" || typeof id !== "string" || Number.isNaN(Date.parse(at)) || !UUID.test(id))
-    throw new PageTokenInvalid();
-  return [at, id];
-}
+const PLACE = ["time", "uuid"] as const;
 
 const TAKE_REDRIVEN = `
 SELECT ${columns("payload")} FROM pipeline.dead_letter
@@ -299,6 +281,11 @@ export interface LetterFate {
   readonly reason: string;
 }
 
+const REASON_CHARACTERS_MAX = 500;
+
+/** A consumer's own words as the database can keep them: it has no character 0, and nothing may fail for that. */
+export const storable = (words: string): string => words.slice(0, REASON_CHARACTERS_MAX).replaceAll("\0", "\u{FFFD}");
+
 const BURY = `
 INSERT INTO pipeline.dead_letter AS d (organization_id, consumer, connection_id, sequence, replay_id, event_id, type,
   reason, died_at, connector, subject, object_key, time, backfill, traceparent, payload)
@@ -311,7 +298,7 @@ ON CONFLICT DO NOTHING`;
 /** Keeps an event of the ledger as a dead letter. Again changes nothing. */
 export async function bury(database: Database, fate: LetterFate): Promise<void> {
   const { organizationId, consumer, connectionId, sequence, replayId, reason } = fate;
-  const params = [organizationId, consumer, connectionId, sequence, replayId, reason.slice(0, 500)];
+  const params = [organizationId, consumer, connectionId, sequence, replayId, storable(reason)];
   await withOrganization(database, organizationId, (tx) => run(tx, BURY, params));
 }
 
@@ -329,7 +316,7 @@ export async function settleRedriven(database: Database, fate: LetterFate, handl
   const { organizationId, consumer, connectionId, sequence, replayId, reason } = fate;
   const key = [organizationId, consumer, connectionId, sequence, replayId];
   await withOrganization(database, organizationId, (tx) =>
-    run(tx, handled ? REVIVED : DIED_AGAIN, handled ? key : [...key, reason.slice(0, 500)]),
+    run(tx, handled ? REVIVED : DIED_AGAIN, handled ? key : [...key, storable(reason)]),
   );
 }
 

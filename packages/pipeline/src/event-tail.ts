@@ -162,7 +162,8 @@ function token(sinceMs: number, recent: ReadonlyMap<string, { readonly sequence:
 
 function readToken(text: string): { sinceMs: number; read: [string, bigint][] } | undefined {
   const [time = "", ...parts] = text.split("~");
-  if (!/^[0-9a-z]{1,11}$/.test(time) || parts.length > TOKEN_CONNECTIONS_MAX) return undefined;
+  // Each of ours names a connection at least, that of its own event; a word that happens to be a number names none.
+  if (!/^[0-9a-z]{1,8}$/.test(time) || parts.length === 0 || parts.length > TOKEN_CONNECTIONS_MAX) return undefined;
   const read: [string, bigint][] = [];
   for (const part of parts) {
     const [, id = "", sequence = ""] = /^([\w-]{22})\.([0-9a-z]{1,12})$/.exec(part) ?? [];

@@ -62,9 +62,9 @@ export {
   type EventQuery,
   type EventReader,
   PAGE_EVENTS_MAX,
-  PageTokenInvalid,
   type ReadEvent,
 } from "./read-events.ts";
+export { PageTokenInvalid } from "./page-token.ts";
 export {
   createReplays,
   ReplayRefused,

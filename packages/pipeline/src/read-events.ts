@@ -1,5 +1,6 @@
 import { type Database, type Queryable, run, withOrganization } from "@tributary/db";
 import type { LedgerEvent } from "./ledger.ts";
+import { pageToken, readPageToken } from "./page-token.ts";
 
 /** An event as somebody looks at it who does not subscribe. */
 export interface ReadEvent extends LedgerEvent {
@@ -40,14 +41,6 @@ export interface EventReader {
 
 export const PAGE_EVENTS_MAX = 200;
 
-/** The token is none that this list gave out. */
-export class PageTokenInvalid extends Error {
-  readonly code = "validation_failed";
-  constructor() {
-    super("validation_failed: the page token is not one of this list's");
-  }
-}
-
 const DAY_MS = 86_400_000;
 /** Nothing is retained for longer than partitions are kept, whatever the setting. */
 const OLDEST_MS = 400 * DAY_MS;
@@ -66,7 +59,7 @@ export function createEventReader(database: Database, clock: () => number): Even
         "reader",
       ),
     list: (query) => {
-      const place = query.after === undefined ? undefined : readToken(query.after);
+      const place = query.after === undefined ? undefined : placeOf(query.after);
       return withOrganization(database, query.organizationId, (tx) => list(tx, query, place, clock()), "reader");
     },
   };
@@ -104,7 +97,9 @@ async function list(tx: Queryable, query: EventQuery, place: Place | undefined, 
   const last = page.at(-1);
   return {
     events: page.map((row) => readEvent(organizationId, row)),
-    ...(events.length > limit && last !== undefined ? { next: token(last) } : {}),
+    ...(events.length > limit && last !== undefined
+      ? { next: pageToken(last.committed_at, last.connection_id, last.sequence) }
+      : {}),
   };
 }
 
@@ -185,18 +180,9 @@ interface Place {
   readonly sequence: bigint;
 }
 
-/** Opaque to whoever carries it; holds nothing but the place of the last event of the page. */
-const token = ({ committed_at, connection_id, sequence }: ReadRow): string =>
-  Buffer.from(JSON.stringify([committed_at, connection_id, String(sequence)])).toString("base64url");
+const PLACE = ["time", "uuid", "number"] as const;
 
-function readToken(text: string): Place {
-  try {
-    const [at, connectionId, sequence] = JSON.parse(Buffer.from(text, "base64url").toString()) as string[];
-    const ms = Date.parse(at ?? "");
-    if (Number.isNaN(ms) || !/^[0-9a-f-]{36}$/.test(connectionId ?? "") || !/^\d{1,18}$/.test(sequence ?? ""))
-      throw new PageTokenInvalid();
-    return { at: at ?? "", ms: Math.ceil(ms), connectionId: connectionId ?? "", sequence: BigInt(sequence ?? 0) };
-  } catch (cause) {
-    throw cause instanceof PageTokenInvalid ? cause : new PageTokenInvalid();
-  }
+function placeOf(token: string): Place {
+  const [at = "", connectionId = "", sequence = "0"] = readPageToken(token, PLACE);
+  return { at, ms: Math.ceil(Date.parse(at)), connectionId, sequence: BigInt(sequence) };
 }

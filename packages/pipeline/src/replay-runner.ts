@@ -37,7 +37,7 @@ export function startReplayRunner(options: ReplayRunnerOptions): () => Promise<v
     while (!signal.aborted) {
       try {
         const claimed = await acrossOrganizations(database, "relay", async (tx) => {
-          await run(tx, END, [holder]);
+          await run(tx, END);
           return run<Claimed>(tx, CLAIM, [holder, CLAIMED_MAX]);
         });
         for (const replay of claimed) begin(replay);
@@ -160,19 +160,26 @@ interface Target {
   readonly place_sequence: bigint;
 }
 
+/** Only what is to be counted or published: what waits for a consumer over HTTP keeps nobody's place. */
 const CLAIM = `
 UPDATE pipeline.replay r SET holder = $1, lease_until = now() + make_interval(secs => ${LEASE_SECONDS})
 FROM (
-  SELECT organization_id, id FROM pipeline.replay
-  WHERE state = 'running' AND (holder = $1 OR lease_until < now()) ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED
+  SELECT organization_id, id FROM pipeline.replay c
+  WHERE state = 'running' AND (holder = $1 OR lease_until < now())
+    AND (total IS NULL OR EXISTS (
+      SELECT FROM pipeline.replay_target t
+      WHERE t.organization_id = c.organization_id AND t.replay_id = c.id AND t.road = 'nats' AND NOT t.ended
+    ))
+  ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED
 ) AS due
 WHERE r.organization_id = due.organization_id AND r.id = due.id
 RETURNING r.organization_id, r.id, r.types, r.connection_ids, r.from_at::text AS from_at, r.until_at::text AS until_at,
   r.events_per_second, r.total`;
 
+/** Whoever held it: nothing is left to be done. */
 const END = `
 UPDATE pipeline.replay r SET state = 'done', ended_at = now()
-WHERE r.state = 'running' AND r.holder = $1 AND r.total IS NOT NULL AND NOT EXISTS (
+WHERE r.state = 'running' AND r.total IS NOT NULL AND NOT EXISTS (
   SELECT FROM pipeline.replay_target t
   WHERE t.organization_id = r.organization_id AND t.replay_id = r.id AND NOT t.ended
 )`;

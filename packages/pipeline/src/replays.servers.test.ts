@@ -97,7 +97,7 @@ async function messages(subject: string): Promise<StoredMsg[]> {
   return found;
 }
 
-const replays = () => createReplays({ database, nats: road, uuid: randomUUID, clock: () => Date.now() });
+const replays = () => createReplays({ database, nats: road, uuid: randomUUID });
 const wish = (organizationId: string) => ({
   organizationId,
   types: [],

@@ -3,7 +3,6 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type Database, migrate, openPglite, run } from "@tributary/db";
 import { asOwner } from "@tributary/db/testing";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { createDeadLetters, trimDeadLetters } from "./dead-letters.ts";
 import { migrations } from "./migrations.ts";
 import { startReplayRunner } from "./replay-runner.ts";
 import { createReplays, trimReplays } from "./replays.ts";
@@ -31,8 +30,7 @@ afterEach(async () => {
   await stage.stop();
 });
 
-const replays = () => createReplays({ database, uuid: randomUUID, clock: () => Date.now() });
-const letters = () => createDeadLetters(database);
+const replays = () => createReplays({ database, uuid: randomUUID });
 const consumers = () => stage.consumers;
 
 const write: StreamStage["write"] = (...what) => stage.write(...what);
@@ -195,6 +193,79 @@ describe("a replay over HTTP", () => {
     ]);
   });
 
+  it("takes a key that belongs to another wish for a mistake, not for the same wish", async () => {
+    await consumers().create(wish("billing"));
+    const types = ["a.v1.Wanted", "a.v1.Other"];
+    const { id } = await start({ idempotencyKey: "k2", types });
+    expect((await start({ idempotencyKey: "k2", types: types.toReversed() })).id).toBe(id);
+    for (const other of [{ types: [] }, { types, connectionIds: [randomUUID()] }])
+      await expect(start({ idempotencyKey: "k2", ...other })).rejects.toMatchObject({ code: "conflict" });
+  });
+
+  it("fails when the only consumer that it was for is removed, and says how far it had come", async () => {
+    await write(randomUUID(), 20);
+    const reader = read();
+    await reader.until(20);
+    const other = read({ consumer: "audit" });
+    await other.until(20);
+    await consumers().create(wish("idle"));
+    const before = await start({ consumer: "billing" });
+    expect(await ended(before.id)).toMatchObject({ state: "done" });
+    await reader.close();
+    const [alone, all] = [await start({ consumer: "idle" }), await start()];
+    await consumers().remove(organizationId, "idle", "http");
+    expect(await ended(alone.id)).toMatchObject({
+      state: "failed",
+      reason: "consumer_removed",
+      done: 0,
+      targets: [{ consumer: "idle", done: 0, ended: false }],
+    });
+    // Nobody hears as "billing" any more: the one that is for all waits for it, and ends without it.
+    await sleep(1_500);
+    expect(await replays().get(organizationId, all.id)).toMatchObject({ state: "running" });
+    await consumers().remove(organizationId, "billing", "http");
+    expect(await ended(all.id)).toMatchObject({ state: "done", targets: [{ consumer: "audit", done: 20 }] });
+    expect(await replays().get(organizationId, before.id)).toMatchObject({
+      state: "done",
+      targets: [{ consumer: "billing", done: 20, ended: true }],
+    });
+    await other.close();
+  });
+
+  it("is looked after however many others wait for consumers that are away, and whoever held it before", async () => {
+    await asOwner(database, async (tx) => {
+      await run(
+        tx,
+        `INSERT INTO pipeline.replay (organization_id, id, types, connection_ids, until_at, events_per_second, total, created_by,
+           created_at, holder, lease_until)
+         SELECT 'waiting', gen_random_uuid(), '{}', '{}', now(), 1, 1, 'test', now() - interval '1 day', gen_random_uuid(),
+           now() - interval '1 hour' FROM generate_series(1, 150)`,
+      );
+      await run(
+        tx,
+        `INSERT INTO pipeline.replay_target (organization_id, replay_id, road, consumer)
+         SELECT organization_id, id, 'http', 'away' FROM pipeline.replay WHERE organization_id = 'waiting'`,
+      );
+    });
+    await sleep(1_100);
+    await write(randomUUID(), 5);
+    const reader = read();
+    await reader.until(5);
+    const replay = await start();
+    await reader.until(10);
+    await asOwner(database, (tx) =>
+      run(
+        tx,
+        `UPDATE pipeline.replay SET total = 5, holder = gen_random_uuid(), lease_until = now() + interval '1 hour'
+         WHERE id = $1`,
+        [replay.id],
+      ),
+    );
+    expect(await ended(replay.id)).toMatchObject({ state: "done", total: 5, done: 5 });
+    await reader.close();
+    await asOwner(database, (tx) => run(tx, "DELETE FROM pipeline.replay WHERE organization_id = 'waiting'"));
+  });
+
   it("that nobody hears fails after a week, and is forgotten a month later", async () => {
     await consumers().create(wish("billing"));
     await write(randomUUID(), 1);
@@ -222,103 +293,4 @@ const wish = (name: string) => ({
   types: [] as string[],
   afterDeadLetter: "continue" as "continue" | "hold",
   start: "oldest" as "oldest" | "now",
-});
-
-describe("a dead letter", () => {
-  it("is shown with its event, delivered again to its consumer alone, marked, and is none when it was handled", async () => {
-    const a = randomUUID();
-    await write(a, 3);
-    let dying = true;
-    const reader = read({ fate: ({ sequence }) => (sequence === 2n && dying ? "dead_letter" : "handled") });
-    const other = read({ consumer: "audit" });
-    await reader.until(3);
-    await other.until(3);
-    await sleep(50);
-    const {
-      letters: [letter],
-    } = await letters().list({ organizationId, limit: 10 });
-    expect(letter).toMatchObject({ consumer: "billing", road: "http", sequence: 2n, reason: "why", state: "dead" });
-    expect((await letters().get(organizationId, letter?.letterId ?? ""))?.payload.length).toBeGreaterThan(0);
-    await letters().redrive(organizationId, { consumer: "billing" });
-    await reader.until(4);
-    await sleep(1_200);
-    // Given up again: the same letter, once more dead.
-    expect((await letters().list({ organizationId, limit: 10 })).letters).toMatchObject([
-      { state: "dead", redrives: 1 },
-    ]);
-    dying = false;
-    await letters().redrive(organizationId, { id: letter?.letterId ?? "" });
-    await reader.until(5);
-    await sleep(50);
-    expect((await letters().list({ organizationId, limit: 10 })).letters).toEqual([]);
-    await reader.close();
-    await other.close();
-    expect(marks(reader.got.slice(3))).toEqual([
-      [2, "", 1],
-      [2, "", 2],
-    ]);
-    expect(reader.got[3]?.id).toBe(reader.got[1]?.id);
-    expect(other.got).toHaveLength(3);
-    expect(await position()).toEqual([{ settled: 3n }]);
-  });
-
-  it("keeps its event when the ledger has dropped it, goes with the connection's erasure, and after 90 days", async () => {
-    const a = randomUUID();
-    await write(a, 2);
-    const reader = read({ fate: () => "dead_letter" });
-    await reader.until(2);
-    await sleep(50);
-    await reader.close();
-    await asOwner(database, (tx) =>
-      run(tx, "DELETE FROM pipeline.event WHERE connection_id = $1 AND sequence = 1", [a]),
-    );
-    const page = await letters().list({ organizationId, limit: 1 });
-    expect(page.next).toBeDefined();
-    const all = [
-      ...page.letters,
-      ...(await letters().list({ organizationId, limit: 5, after: page.next ?? "" })).letters,
-    ];
-    expect(new Set(all.map(({ sequence }) => sequence))).toEqual(new Set([1n, 2n]));
-    for (const { letterId } of all)
-      expect((await letters().get(organizationId, letterId))?.payload.length).toBeGreaterThan(0);
-    await asOwner(database, (tx) =>
-      run(
-        tx,
-        "UPDATE pipeline.dead_letter SET died_at = now() - interval '91 days' WHERE sequence = 1 AND connection_id = $1",
-        [a],
-      ),
-    );
-    expect(await trimDeadLetters(database)).toBe(1);
-    expect(await letters().drop(organizationId, { consumer: "billing", type: "a.v1.Nothing" })).toEqual({
-      count: 0,
-      more: false,
-    });
-    expect(await letters().drop(organizationId, { consumer: "billing" })).toEqual({ count: 1, more: false });
-  });
-
-  it("of a consumer that holds keeps the rest of its connection waiting, and no other, until it is handled or dropped", async () => {
-    await consumers().create({ ...wish("billing"), afterDeadLetter: "hold" });
-    const [a, b] = [randomUUID(), randomUUID()];
-    await write(a, 5);
-    await write(b, 3);
-    const reader = read({
-      fate: ({ connectionId, sequence, redrive }) =>
-        connectionId === a && redrive === 0 && (sequence === 2n || sequence === 4n) ? "dead_letter" : "handled",
-    });
-    await reader.until(5);
-    await sleep(1_300);
-    const ofA = () =>
-      reader.got.filter(({ connectionId }) => connectionId === a).map(({ sequence }) => Number(sequence));
-    expect(ofA()).toEqual([1, 2]);
-    expect(reader.got).toHaveLength(5);
-    expect((await consumers().get(organizationId, "billing"))?.behind).toMatchObject([{ connectionId: a, held: true }]);
-    await letters().redrive(organizationId, { consumer: "billing" });
-    await reader.until(8, 300);
-    await sleep(1_300);
-    expect(ofA()).toEqual([1, 2, 2, 3, 4]);
-    await letters().drop(organizationId, { consumer: "billing" });
-    await reader.until(9, 300);
-    expect(ofA()).toEqual([1, 2, 2, 3, 4, 5]);
-    await reader.close();
-  });
 });

@@ -1,5 +1,5 @@
 import { acrossOrganizations, type Database, type Queryable, run, withOrganization } from "@tributary/db";
-import { PageTokenInvalid } from "./read-events.ts";
+import { pageToken, readPageToken } from "./page-token.ts";
 import type { SideRoad } from "./side-road.ts";
 
 /** Which retained events are delivered again, and to whom. */
@@ -9,7 +9,7 @@ export interface ReplayWish {
   readonly consumer?: string;
   /** Committed at or after; milliseconds since the epoch. */
   readonly fromMs?: number;
-  /** Committed before. Default, and at the latest: now. */
+  /** Committed before. Default, and at the latest: now, by the database's clock, which stamps what is committed. */
   readonly untilMs?: number;
   /** Full protobuf names; empty means every type. */
   readonly types: readonly string[];
@@ -17,7 +17,7 @@ export interface ReplayWish {
   readonly connectionIds: readonly string[];
   /** Default: the setting. */
   readonly eventsPerSecond?: number;
-  /** Asking twice with one key starts one replay. */
+  /** Asking twice with one key, for the same consumer, types and connections, starts one replay. */
   readonly idempotencyKey?: string;
   /** Who asked: a name for the list. */
   readonly createdBy: string;
@@ -80,8 +80,6 @@ export interface ReplaysOptions {
   /** As for consumers: whose operator sees those that hear every organisation. */
   readonly operator?: string;
   readonly uuid: () => string;
-  /** Milliseconds since the epoch. */
-  readonly clock: () => number;
   /** Default 1,000. */
   readonly eventsPerSecond?: number;
   /** Under way at a time in one organisation. Default 3. */
@@ -96,17 +94,16 @@ export function createReplays(options: ReplaysOptions): Replays {
   async function start(wish: ReplayWish): Promise<ReplayView> {
     const { organizationId } = wish;
     const overNats = await natsTarget(options, wish);
-    const now = options.clock();
     const iso = (ms: number | undefined): string | null => (ms === undefined ? null : new Date(ms).toISOString());
     const params = [
       organizationId,
       options.uuid(),
       wish.idempotencyKey ?? null,
       wish.consumer ?? null,
-      [...new Set(wish.types)].toSorted(),
-      [...new Set(wish.connectionIds)].toSorted(),
+      inOrder(wish.types),
+      inOrder(wish.connectionIds),
       iso(wish.fromMs),
-      iso(Math.min(wish.untilMs ?? now, now)),
+      iso(wish.untilMs),
       wish.eventsPerSecond ?? eventsPerSecond,
       wish.createdBy,
     ];
@@ -145,13 +142,13 @@ export function createReplays(options: ReplaysOptions): Replays {
     start,
     get,
     list: async (organizationId, { limit, after }) => {
-      const [at, id] = after === undefined ? ["infinity", NO_ID] : readToken(after);
+      const [at, id] = after === undefined ? ["infinity", NO_ID] : readPageToken(after, PLACE);
       const params = [organizationId, at, id, limit + 1];
       const rows = await withOrganization(database, organizationId, (tx) => run<Row>(tx, REPLAYS, params), "reader");
       const last = rows.length > limit ? rows[limit - 1] : undefined;
       return {
         replays: rows.slice(0, limit).map(viewOf),
-        ...(last === undefined ? {} : { next: token(last) }),
+        ...(last === undefined ? {} : { next: pageToken(last.created_at, last.id) }),
       };
     },
     cancel: async (organizationId, id) => {
@@ -173,13 +170,19 @@ async function natsTarget({ nats, operator }: ReplaysOptions, wish: ReplayWish):
 async function byKey(tx: Queryable, wish: ReplayWish): Promise<string | undefined> {
   if (wish.idempotencyKey === undefined) return undefined;
   const params = [wish.organizationId, wish.idempotencyKey];
-  const [known] = await run<{ id: string; consumer: string | null }>(tx, BY_KEY, params);
-  if (known !== undefined && known.consumer !== (wish.consumer ?? null))
-    throw new ReplayRefused("conflict", "the key belongs to another replay");
-  return known?.id;
+  const [known] = await run<Pick<Row, "id" | "consumer" | "types" | "connection_ids">>(tx, BY_KEY, params);
+  if (known === undefined) return undefined;
+  // Times are not compared: "the last hour" is another one a second later.
+  const said = [wish.consumer ?? null, inOrder(wish.types), inOrder(wish.connectionIds)];
+  if (JSON.stringify(said) !== JSON.stringify([known.consumer, known.types, known.connection_ids]))
+    throw new ReplayRefused("conflict", "the key belongs to another replay: a new wish needs a new key");
+  return known.id;
 }
 
-const BY_KEY = "SELECT id, consumer FROM pipeline.replay WHERE organization_id = $1 AND idempotency_key = $2";
+const inOrder = (names: readonly string[]): readonly string[] => [...new Set(names)].toSorted();
+
+const BY_KEY = `
+SELECT id, consumer, types, connection_ids FROM pipeline.replay WHERE organization_id = $1 AND idempotency_key = $2`;
 const TARGETS = `
 SELECT name FROM pipeline.consumer WHERE organization_id = $1 AND ($2::text IS NULL OR name = $2) ORDER BY name LIMIT 1000`;
 const RUNNING = "SELECT count(*) AS n FROM pipeline.replay WHERE organization_id = $1 AND state = 'running'";
@@ -187,7 +190,7 @@ const RUNNING = "SELECT count(*) AS n FROM pipeline.replay WHERE organization_id
 const START = `
 INSERT INTO pipeline.replay (organization_id, id, idempotency_key, consumer, types, connection_ids, from_at, until_at,
   events_per_second, created_by)
-VALUES ($1, $2, $3, $4, $5, $6::uuid[], $7, $8, $9, $10) RETURNING id`;
+VALUES ($1, $2, $3, $4, $5, $6::uuid[], $7, least($8::timestamptz, now()), $9, $10) RETURNING id`;
 
 const ADD_HTTP_TARGETS = `
 INSERT INTO pipeline.replay_target (organization_id, replay_id, road, consumer)
@@ -199,6 +202,36 @@ const ADD_NATS_TARGET =
 const CANCEL = `
 UPDATE pipeline.replay SET state = 'cancelled', ended_at = now()
 WHERE organization_id = $1 AND id = $2 AND state = 'running'`;
+
+/**
+ * A consumer is removed: it is no target any more of what is under way. A replay that was for nobody else has come to
+ * nothing, and keeps its target, which says how far it had come.
+ */
+export async function leaveReplays(
+  tx: Queryable,
+  organizationId: string,
+  consumer: string,
+  road: "http" | "nats",
+): Promise<void> {
+  await run(tx, FAIL_ALONE, [organizationId, consumer, road]);
+  await run(tx, LEAVE, [organizationId, consumer, road]);
+}
+
+/** On NATS all share one target without a name: that one goes on without whoever left. */
+const FAIL_ALONE = `
+UPDATE pipeline.replay r SET state = 'failed', reason = 'consumer_removed', ended_at = now()
+WHERE r.organization_id = $1 AND r.state = 'running' AND EXISTS (
+  SELECT FROM pipeline.replay_target t WHERE t.organization_id = $1 AND t.replay_id = r.id AND NOT t.ended
+    AND t.consumer = $2 AND t.road = $3
+) AND NOT EXISTS (
+  SELECT FROM pipeline.replay_target t WHERE t.organization_id = $1 AND t.replay_id = r.id
+    AND (t.consumer <> $2 OR t.road <> $3)
+)`;
+
+const LEAVE = `
+DELETE FROM pipeline.replay_target t USING pipeline.replay r
+WHERE t.organization_id = $1 AND t.consumer = $2 AND t.road = $3 AND NOT t.ended
+  AND r.organization_id = $1 AND r.id = t.replay_id AND r.state = 'running'`;
 
 const SELECT_REPLAY = `
 SELECT r.id, r.state, r.reason, r.consumer, date_part('epoch', r.from_at) * 1000 AS from_ms,
@@ -254,20 +287,7 @@ function viewOf(row: Row): ReplayView {
 }
 
 const NO_ID = "00000000-0000-0000-0000-000000000000";
-const token = ({ created_at, id }: Row): string => Buffer.from(JSON.stringify([created_at, id])).toString("base64url");
-
-function readToken(text: string): readonly [string, string] {
-  let parts: unknown;
-  try {
-    parts = JSON.parse(Buffer.from(text, "base64url").toString());
-  } catch {
-    throw new PageTokenInvalid();
-  }
-  const [at, id] = Array.isArray(parts) ? (parts as unknown[]) : [];
-  if (typeof at !== "string" || typeof id !== "string" || Number.isNaN(Date.parse(at)) || !UUID.test(id))
-    throw new PageTokenInvalid();
-  return [at, id];
-}
+const PLACE = ["time", "uuid"] as const;
 
 /** Ends what has been under way for 7 days, and forgets what ended 30 days ago. @returns how many were forgotten. */
 export const trimReplays = (database: Database): Promise<number> =>

@@ -47,7 +47,6 @@ export function openEventServices(
       ...road,
       operator,
       uuid: randomUUID,
-      clock: () => Date.now(),
       eventsPerSecond: config.replayEventsPerSecond,
     }),
   };

@@ -42,7 +42,7 @@ export async function openRpcStage(sessionOf: () => Identity | undefined = () =>
     log: quiet,
     registry: { get: nothing },
   } as unknown as Runtime;
-  const replays = createReplays({ database, uuid: randomUUID, clock: () => Date.now() });
+  const replays = createReplays({ database, uuid: randomUUID });
   const deadLetters = createDeadLetters(database);
   const app = createRpc({
     guard: createGuard({
