@@ -10,7 +10,7 @@ import {
 } from "@tributary/contracts";
 import type { DeadLetter, DeadLetterChoice } from "@tributary/pipeline";
 import { payloadJson } from "./event-payload.ts";
-import { knownConsumer, pageSize } from "./event-service.ts";
+import { knownConsumer, knownType, pageSize } from "./event-service.ts";
 import { demand, identityOf, invalid, notThere } from "./rpc-context.ts";
 import type { RpcOptions } from "./rpc-options.ts";
 
@@ -21,11 +21,12 @@ export function deadLetterService(router: ConnectRouter, { deadLetters, consumer
   router.service(DeadLetterService, {
     async listDeadLetters(request, context) {
       const { organizationId } = identityOf(context);
+      const type = knownType(request.type);
       const page = await deadLetters.list({
         organizationId,
         limit: pageSize(request.pageSize),
         ...(request.consumer === "" ? {} : { consumer: knownConsumer(request.consumer) }),
-        ...(request.type === "" ? {} : { type: request.type }),
+        ...(type === undefined ? {} : { type }),
         ...(request.pageToken === "" ? {} : { after: request.pageToken }),
       });
       return { deadLetters: page.letters.map(letterMessage), nextPageToken: page.next ?? "" };
@@ -78,10 +79,11 @@ interface Choice {
 }
 
 function choiceOf(request: Choice): DeadLetterChoice {
-  const { id, consumer, type } = request;
-  if (id !== "" && (consumer !== "" || type !== "")) throw invalid("either id, or consumer and type");
+  const { id, consumer } = request;
+  const type = knownType(request.type);
+  if (id !== "" && (consumer !== "" || type !== undefined)) throw invalid("either id, or consumer and type");
   if (id !== "") return { id };
-  return { consumer: knownConsumer(consumer), ...(type === "" ? {} : { type }) };
+  return { consumer: knownConsumer(consumer), ...(type === undefined ? {} : { type }) };
 }
 
 const letterMessage = (letter: DeadLetter): DeadLetterMessage =>

@@ -33,6 +33,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { payloadJson } from "./event-payload.ts";
 import { callerOf, demand, identityOf, invalid, notThere, refused } from "./rpc-context.ts";
 import type { RpcOptions } from "./rpc-options.ts";
+import { createStreamPlaces } from "./stream-places.ts";
 import { untilExpiry } from "./until-expiry.ts";
 
 const WINDOW_DEFAULT = 256;
@@ -40,18 +41,22 @@ const PAGE_DEFAULT = 50;
 const RATE_MAX = 100_000;
 const CONNECTIONS_MAX = 100;
 const WATCH_EVERY_MS = 1_000;
+/** Whoever asks may have a clock that runs ahead of ours. */
+const CLOCKS_APART_MS = 60_000;
 
 /** Events: to subscribe to, to look at, to have again. */
 export function eventService(
   router: ConnectRouter,
   { stream, reader, replays, connections, runtime }: RpcOptions,
 ): void {
+  const places = createStreamPlaces();
   router.service(EventService, {
     async *subscribe(request, context) {
       const identity = identityOf(context);
       const consumer = consumerName(request.consumer);
       const window = request.window === 0 ? WINDOW_DEFAULT : request.window;
       if (window > WINDOW_MAX) throw invalid(`window is at most ${WINDOW_MAX}`);
+      const leave = places.take(identity.organizationId);
       const { signal, expired, done } = untilExpiry(identity, context.signal, runtime.now);
       try {
         const wish = { organizationId: identity.organizationId, consumer, types: knownTypes(request.types), window };
@@ -59,6 +64,7 @@ export function eventService(
         if (expired()) throw refused("invalid_token", "the proof of who asks has expired");
       } finally {
         done();
+        leave();
       }
     },
     async ack(request, context) {
@@ -116,8 +122,9 @@ export function eventService(
       if (!/^[a-z0-9-]{0,64}$/.test(idempotencyKey))
         throw invalid("idempotency_key is at most 64 of a-z, 0-9 and hyphen");
       const { from, until } = request;
-      if (from !== undefined && until !== undefined && instant(from) >= instant(until))
-        throw invalid("from must be before until");
+      const end = until === undefined ? runtime.now().getTime() + CLOCKS_APART_MS : instant(until);
+      if (from !== undefined && instant(from) >= end)
+        throw invalid(until === undefined ? "from must not lie ahead" : "from must be before until");
       const wanted = connectionIds.map((id) => uuid(id, "connection_ids"));
       for (const id of new Set(wanted)) await mustBeThere(context, id);
       const replay = await replays
@@ -144,6 +151,7 @@ export function eventService(
     },
     async *watchReplay({ id }, context) {
       const identity = identityOf(context);
+      const leave = places.take(identity.organizationId);
       const { signal, expired, done } = untilExpiry(identity, context.signal, runtime.now);
       try {
         while (!signal.aborted) {
@@ -156,6 +164,7 @@ export function eventService(
         if (expired()) throw refused("invalid_token", "the proof of who asks has expired");
       } finally {
         done();
+        leave();
       }
     },
     async listReplays(request, context) {
@@ -203,6 +212,12 @@ export function consumerName(name: string): string {
 export function knownConsumer(name: string): string {
   if (!KNOWN_CONSUMER.test(name)) throw invalid("consumer must be 1 to 64 of a-z, 0-9 and -, after a _ or not");
   return name;
+}
+
+/** @param type "" for none. @throws ConnectError validation_failed. */
+export function knownType(type: string): string | undefined {
+  if (type !== "" && !eventTypes.has(type)) throw invalid("type is no event type");
+  return type === "" ? undefined : type;
 }
 
 /** @throws ConnectError validation_failed. */

@@ -20,6 +20,9 @@ const member: Identity = {
   permissions: ["integrations.view"],
 };
 
+const OWN = "0198c2f4-5f4e-4a51-9a1d-0c7b7f2f8a11";
+const OTHER = "0198c2f4-5f4e-4a51-9a1d-0c7b7f2f8a12";
+
 let taken = 0;
 let returned = false;
 let asked: TailOptions | undefined;
@@ -58,7 +61,10 @@ const sample = (sequence: number): LedgerEvent => ({
   ),
 });
 
-function get(query = "", identity: Identity = admin, headers: Record<string, string> = {}) {
+const get = (query = "", identity: Identity = admin, headers: Record<string, string> = {}) =>
+  routes(identity).request(`/events/stream${query}`, { headers });
+
+function routes(identity: Identity) {
   const app = new Hono<ApiEnv>();
   app.use(async (c, next) => {
     c.set("identity", identity);
@@ -66,12 +72,15 @@ function get(query = "", identity: Identity = admin, headers: Record<string, str
   });
   const options = {
     tail: { tail: events },
-    connections: { list: async () => [{ row: { id: "own" } }] },
+    connections: { list: async () => [{ row: { id: OWN } }] },
     runtime: { now: () => new Date() },
   } as unknown as ApiOptions;
   app.route("/", eventStreamRoutes(options));
-  app.onError((error, c) => c.text(`${codeOf(error)}: ${error.message}`, 422));
-  return app.request(`/events/stream${query}`, { headers });
+  app.onError((error, c) => {
+    const code = codeOf(error);
+    return c.text(`${code}: ${error.message.replace(`${code}: `, "")}`, code === "too_many_streams" ? 429 : 422);
+  });
+  return app;
 }
 
 async function reader(response: Response | Promise<Response>) {
@@ -148,9 +157,9 @@ describe("server-sent events", () => {
 
   it.each([
     ["everything, to whoever manages the organisation", admin, "", undefined],
-    ["what was asked for", admin, "?connection=a&connection=b", ["a", "b"]],
-    ["one's own, to anybody else", member, "", ["own"]],
-    ["nothing of others', however it is asked for", member, "?connection=a&connection=own", ["own"]],
+    ["what was asked for", admin, `?connection=${OTHER}&connection=${OWN}`, [OTHER, OWN]],
+    ["one's own, to anybody else", member, "", [OWN]],
+    ["nothing of others', however it is asked for", member, `?connection=${OTHER}&connection=${OWN}`, [OWN]],
   ])("show %s", async (_, identity, query, expected) => {
     const stream = await reader(get(query, identity, { "last-event-id": "r7" }));
     await stream.next();
@@ -173,10 +182,28 @@ describe("server-sent events", () => {
     expect(taken).toBe(0);
   });
 
-  it.each([["?type=no.such.Type"], [`?${Array.from({ length: 101 }, () => "connection=a").join("&")}`]])(
-    "refuse %s",
-    async (query) => {
-      expect((await get(query)).status).toBe(422);
-    },
-  );
+  it("are refused to an organisation that has as many open as it may, until it closes one", async () => {
+    const app = routes(admin);
+    const all = await Promise.all(Array.from({ length: 500 }, () => reader(app.request("/events/stream"))));
+    const refused = await app.request("/events/stream");
+    expect(await refused.text()).toMatch(/^too_many_streams: 500 streams/);
+    expect((await routes({ ...admin, organizationId: "globex" }).request("/events/stream")).status).toBe(200);
+    await all[0]?.cancel();
+    const again = await app.request("/events/stream");
+    expect(again.status).toBe(200);
+    // Whoever asks for the head alone takes no place.
+    expect((await app.request("/events/stream", { method: "HEAD" })).status).toBe(429);
+    await again.body?.cancel();
+    for (let turn = 0; turn < 3; turn++)
+      expect((await app.request("/events/stream", { method: "HEAD" })).status).toBe(200);
+    for (const one of all) await one.cancel();
+  });
+
+  it.each([
+    ["?type=no.such.Type"],
+    ["?connection=mine"],
+    [`?${Array.from({ length: 101 }, () => "connection=a").join("&")}`],
+  ])("refuse %s", async (query) => {
+    expect((await get(query)).status).toBe(422);
+  });
 });

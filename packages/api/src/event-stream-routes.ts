@@ -4,11 +4,14 @@ import { Hono } from "hono";
 import { ApiError } from "./errors.ts";
 import { payloadJson } from "./event-payload.ts";
 import { type ApiEnv, type ApiOptions, caller } from "./options.ts";
+import { createStreamPlaces } from "./stream-places.ts";
 import { untilExpiry } from "./until-expiry.ts";
 
 const HEARTBEAT_MS = 15_000;
 const FILTERS_MAX = 100;
 const PARAMETERS = new Set(["type", "connection"]);
+const HEADERS = { "content-type": "text/event-stream; charset=utf-8", "x-accel-buffering": "no" };
+const UUID = /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/;
 const encoder = new TextEncoder();
 
 /**
@@ -18,6 +21,7 @@ const encoder = new TextEncoder();
  */
 export function eventStreamRoutes({ connections, runtime, tail }: ApiOptions): Hono<ApiEnv> {
   const routes = new Hono<ApiEnv>();
+  const places = createStreamPlaces();
   routes.get("/events/stream", async (c) => {
     const identity = c.get("identity");
     if (Object.keys(c.req.queries()).some((name) => !PARAMETERS.has(name)))
@@ -26,6 +30,7 @@ export function eventStreamRoutes({ connections, runtime, tail }: ApiOptions): H
     const asked = c.req.queries("connection") ?? [];
     if (types.length > FILTERS_MAX || asked.length > FILTERS_MAX || types.some((type) => !eventTypes.has(type)))
       throw new ApiError("validation_failed", "type must be an event type; at most 100 of each filter.");
+    if (!asked.every((id) => UUID.test(id))) throw new ApiError("validation_failed", "connection must be a UUID.");
     // Connections are people's: without the permission its stream would be silent for ever.
     const everybodys = identity.permissions.includes("integrations.manage");
     if (!everybodys && identity.kind !== "user")
@@ -33,6 +38,12 @@ export function eventStreamRoutes({ connections, runtime, tail }: ApiOptions): H
     const own = everybodys ? undefined : (await connections.list(caller(c))).map(({ row }) => row.id);
     const ids = asked.length === 0 ? own : asked.filter((id) => own?.includes(id) ?? true);
     const after = c.req.header("last-event-id");
+    const leave = places.take(identity.organizationId);
+    // Nobody reads the body of an answer to HEAD, nor says that it is not wanted.
+    if (c.req.raw.method === "HEAD") {
+      leave();
+      return new Response(null, { headers: HEADERS });
+    }
     const { signal, done } = untilExpiry(identity, c.req.raw.signal, runtime.now);
     const ended = new AbortController();
     const events = tail.tail({
@@ -45,10 +56,9 @@ export function eventStreamRoutes({ connections, runtime, tail }: ApiOptions): H
     const body = serverSent(events, () => {
       ended.abort();
       done();
+      leave();
     });
-    return new Response(body, {
-      headers: { "content-type": "text/event-stream; charset=utf-8", "x-accel-buffering": "no" },
-    });
+    return new Response(body, { headers: HEADERS });
   });
   return routes;
 }

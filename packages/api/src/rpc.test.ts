@@ -261,7 +261,12 @@ describe("consumers and replays", () => {
       ["EventService/Replay", { eventsPerSecond: 100_001 }],
       ["EventService/Replay", { connectionIds: ["not-a-uuid"] }],
       ["EventService/Replay", { from: "2026-01-02T00:00:00Z", until: "2026-01-01T00:00:00Z" }],
+      ["EventService/Replay", { from: "2999-01-01T00:00:00Z" }],
       ["EventService/Replay", { idempotencyKey: "A B" }],
+      ["DeadLetterService/ListDeadLetters", { type: "no.such.Type" }],
+      ["DeadLetterService/ListDeadLetters", { type: "\0" }],
+      ["DeadLetterService/RedriveDeadLetters", { consumer: "billing", type: "no.such.Type" }],
+      ["DeadLetterService/DropDeadLetters", { consumer: "billing", type: "no.such.Type", reason: "r" }],
       ["ConsumerService/CreateConsumer", { name: "Not A Name" }],
       ["DeadLetterService/DropDeadLetters", { id: letterId, reason: "" }],
       ["DeadLetterService/RedriveDeadLetters", { id: letterId, consumer: "billing" }],
@@ -275,6 +280,11 @@ describe("consumers and replays", () => {
     await call("EventService/Replay");
     expect(await call("EventService/Replay")).toMatchObject({ status: 429, json: { code: "resource_exhausted" } });
   });
+});
+
+it("tells somebody who misspelt a call so, in the protocol's words", async () => {
+  expect(await call("EventService/Gett")).toMatchObject({ status: 404, json: { code: "unimplemented" } });
+  expect(await call("EventsService/Get", {}, "")).toMatchObject({ status: 404, json: { code: "unimplemented" } });
 });
 
 describe("a stream", () => {

@@ -55,6 +55,13 @@ export function createRpc(options: RpcOptions): Hono {
       return response;
     });
   }
+  // The protocol has 404 for a call that there is not, and tells a machine by the code.
+  app.all("/:service{tributary\\.api\\.v1\\.\\w+}/:method", (c) =>
+    c.json(
+      { code: "unimplemented", message: "not_found: There is no such call: the protos of tributary.api.v1 name them." },
+      404,
+    ),
+  );
   return app;
 }
 

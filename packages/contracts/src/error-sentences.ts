@@ -117,6 +117,10 @@ export const errorSentences: Readonly<Record<ErrorCode, { readonly en: string; r
     en: "Enough replays are under way. Wait for one, or cancel it.",
     pl: "Trwa już dość powtórek. Poczekaj na koniec którejś albo ją anuluj.",
   },
+  too_many_streams: {
+    en: "Too many streams of events are open. Close one, or come back later.",
+    pl: "Otwartych jest zbyt wiele strumieni zdarzeń. Zamknij jeden albo wróć później.",
+  },
   credential_integrity_error: {
     en: "A stored credential is not what it should be. Connect the account again.",
     pl: "Zapisane dane dostępu nie są tym, czym powinny być. Połącz konto ponownie.",

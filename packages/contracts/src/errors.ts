@@ -85,6 +85,7 @@ export const errors = {
   consumer_unsupported: meaning(422, "failed_precondition", "caller"),
   no_consumers: meaning(409, "failed_precondition", "caller"),
   too_many_replays: meaning(429, "resource_exhausted", "again"),
+  too_many_streams: meaning(429, "resource_exhausted", "again"),
   // The vault
   credential_integrity_error: meaning(500, "data_loss", "attack"),
   audit_unavailable: meaning(503, "unavailable", "again"),

@@ -1,5 +1,5 @@
 import { acrossOrganizations, type Database, run, withOrganization } from "@tributary/db";
-import { type AfterDeadLetter, ConsumerDiffers, typeDifferences } from "./consumers.ts";
+import { type AfterDeadLetter, ConsumerDiffers, HAS_ROOM, mustHaveRoom, typeDifferences } from "./consumers.ts";
 import type { ConsumerKey } from "./positions.ts";
 
 /** A stream serves its consumer as long as it renews. */
@@ -11,7 +11,7 @@ const SILENT_SECONDS = 60;
 
 const ACQUIRE = `
 INSERT INTO pipeline.consumer AS c (organization_id, name, types, created_at, last_seen_at, holder, until)
-VALUES ($1, $2, $3, now(), now(), $4, now() + make_interval(secs => ${LEASE_SECONDS}))
+SELECT $1, $2, $3, now(), now(), $4::uuid, now() + make_interval(secs => ${LEASE_SECONDS}) WHERE ${HAS_ROOM}
 ON CONFLICT (organization_id, name) DO UPDATE
 SET last_seen_at = now(), holder = excluded.holder, until = excluded.until
 WHERE (c.holder IS NULL OR c.until < now() OR c.last_seen_at < now() - make_interval(secs => ${SILENT_SECONDS}))
@@ -29,7 +29,7 @@ const RELEASE = "UPDATE pipeline.consumer SET holder = NULL WHERE organization_i
 
 /**
  * Makes the consumer when it is new; one that stands is never changed.
- * @returns how it is set up, or undefined while another stream serves it. @throws ConsumerDiffers.
+ * @returns how it is set up, or undefined while another stream serves it. @throws ConsumerDiffers; ConsumerLimit.
  */
 export async function acquireConsumer(
   database: Database,
@@ -45,6 +45,7 @@ export async function acquireConsumer(
     const [stands] = await run<{ types: string[] }>(tx, TYPES, [organizationId, consumer]);
     const differences = typeDifferences(stands?.types ?? wanted, wanted);
     if (differences.length > 0) throw new ConsumerDiffers(differences);
+    await mustHaveRoom(tx, organizationId, consumer);
     return undefined;
   });
 }

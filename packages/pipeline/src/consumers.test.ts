@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Database, migrate, openPglite } from "@tributary/db";
+import { type Database, migrate, openPglite, run } from "@tributary/db";
+import { asOwner } from "@tributary/db/testing";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { migrations } from "./migrations.ts";
 import { openStreamStage, type StreamStage } from "./testing/stream-stage.ts";
@@ -36,6 +37,23 @@ const wish = (name: string) => ({
 });
 
 describe("a consumer", () => {
+  it("is one of a thousand at most, however it comes to be; those that stand go on, be they more", async () => {
+    await consumers().create(wish("first"));
+    const MANY = `
+      INSERT INTO pipeline.consumer (organization_id, name, types, created_at, last_seen_at, until)
+      SELECT $1, 'many-' || n, '{}', now(), now(), now() FROM generate_series(1, 1005) AS n`;
+    await asOwner(database, (tx) => run(tx, MANY, [organizationId]));
+    await expect(consumers().create(wish("one-more"))).rejects.toMatchObject({ code: "limit_reached" });
+    await expect(read({ consumer: "one-more" }).close()).rejects.toMatchObject({ code: "limit_reached" });
+    expect(await consumers().create(wish("first"))).toMatchObject({ created: false });
+    await write(randomUUID(), 1);
+    const reader = read({ consumer: "first" });
+    expect(await reader.until(1)).toHaveLength(1);
+    await reader.close();
+    for (let n = 1; n <= 7; n++) await consumers().remove(organizationId, `many-${n}`, "http");
+    expect(await consumers().create(wish("one-more"))).toMatchObject({ created: true });
+  });
+
   it("is made once, never changed silently, changed on purpose, and removed", async () => {
     const types = ["a.v1.Wanted"];
     expect(await consumers().create({ ...wish("billing"), types })).toMatchObject({ created: true });

@@ -86,6 +86,17 @@ export class ConsumerUnsupported extends Error {
   }
 }
 
+/** Consumers of one organisation over HTTP; each costs a look at what is to be sent again, and a target of each replay. */
+export const CONSUMERS_MAX = 1_000;
+
+/** There are as many as there may be. Nothing was made. */
+export class ConsumerLimit extends Error {
+  readonly code = "limit_reached";
+  constructor() {
+    super(`limit_reached: an organisation has at most ${CONSUMERS_MAX} consumers: remove one that nobody uses`);
+  }
+}
+
 export interface ConsumersOptions {
   readonly database: Database;
   /** Absent without a broker. */
@@ -96,7 +107,6 @@ export interface ConsumersOptions {
   readonly operator?: string;
 }
 
-const LISTED_MAX = 1_000;
 const BEHIND_MAX = 20;
 
 export function createConsumers(options: ConsumersOptions): Consumers {
@@ -105,7 +115,7 @@ export function createConsumers(options: ConsumersOptions): Consumers {
     withOrganization(database, organizationId, work, "reader");
 
   async function overHttp(organizationId: string, name?: string): Promise<ConsumerView[]> {
-    const params = [organizationId, name ?? null, LISTED_MAX];
+    const params = [organizationId, name ?? null, CONSUMERS_MAX];
     const rows = await read(organizationId, (tx) => run<Row>(tx, HTTP_CONSUMERS, params));
     return rows.map((row) => ({
       name: row.name,
@@ -129,7 +139,7 @@ export function createConsumers(options: ConsumersOptions): Consumers {
     const counts = await read(organizationId, (tx) =>
       run<{ consumer: string; letters: bigint }>(tx, NATS_LETTERS, [organizationId]),
     );
-    return known.slice(0, LISTED_MAX).map((heard) => ({
+    return known.slice(0, CONSUMERS_MAX).map((heard) => ({
       name: heard.name,
       road: "nats",
       types: [],
@@ -169,6 +179,7 @@ export function createConsumers(options: ConsumersOptions): Consumers {
     const types = [...new Set(wish.types)].toSorted();
     const created = await withOrganization(database, organizationId, async (tx) => {
       const made = await run(tx, CREATE, [organizationId, name, types, wish.afterDeadLetter]);
+      if (made.length === 0) await mustHaveRoom(tx, organizationId, name);
       if (made.length > 0 && wish.start === "now") await run(tx, START_NOW, [organizationId, name]);
       return made.length > 0;
     });
@@ -215,6 +226,21 @@ export function createConsumers(options: ConsumersOptions): Consumers {
     },
   };
 }
+
+/** Called when none was made. @throws ConsumerLimit unless that is because one of that name stands. */
+export async function mustHaveRoom(tx: Queryable, organizationId: string, name: string): Promise<void> {
+  if ((await run(tx, STANDS, [organizationId, name])).length === 0) throw new ConsumerLimit();
+}
+
+const STANDS = "SELECT FROM pipeline.consumer WHERE organization_id = $1 AND name = $2";
+
+/**
+ * Whether an organisation may have a consumer of this name: one that stands already, or one more. Of those that come at
+ * the same moment a few more than the bound may be made.
+ */
+export const HAS_ROOM = `
+((SELECT count(*) FROM pipeline.consumer WHERE organization_id = $1) < ${CONSUMERS_MAX}
+  OR EXISTS (SELECT FROM pipeline.consumer WHERE organization_id = $1 AND name = $2))`;
 
 /** In what two sets of types differ, in words; empty when they are the same. */
 export function typeDifferences(is: readonly string[], wanted: readonly string[]): readonly string[] {
@@ -275,7 +301,7 @@ ORDER BY p.head - coalesce(s.settled, 0) DESC, p.connection_id LIMIT $3`;
 
 const CREATE = `
 INSERT INTO pipeline.consumer (organization_id, name, types, after_dead_letter, created_at, last_seen_at, until)
-VALUES ($1, $2, $3, $4, now(), now(), now()) ON CONFLICT DO NOTHING RETURNING name`;
+SELECT $1, $2, $3, $4, now(), now(), now() WHERE ${HAS_ROOM} ON CONFLICT DO NOTHING RETURNING name`;
 
 /** What is committed while this runs may be sent or not; what is committed afterwards is. */
 const START_NOW = `
