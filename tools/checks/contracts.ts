@@ -1,22 +1,24 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { FileRegistry } from "@bufbuild/protobuf";
+import { checkBreaking } from "../contracts/breaking.ts";
 import { buf } from "../contracts/buf.ts";
-import { checkConsumers, CONSUMERS } from "../contracts/consumers.ts";
+import { CONSUMERS } from "../contracts/consumer-files.ts";
+import { checkConsumers } from "../contracts/consumers.ts";
 import { checkExamples } from "../contracts/examples.ts";
 import { checkGenerated } from "../contracts/generate.ts";
 import { checkGolden } from "../contracts/golden.ts";
 import { checkPromises } from "../contracts/promises.ts";
 import { BASELINE, registryOf } from "../contracts/registry.ts";
 import { checkReleases } from "../contracts/releases.ts";
+import { checkWords } from "../contracts/words.ts";
 import type { CheckResult } from "../tree.ts";
 
 /** What the gate looks at besides the checkout itself. */
 export interface ContractsOptions {
   /** More folders of consumers, such as one in a subscriber's own repository. */
   readonly consumers?: readonly string[];
-  /** False for a release that is done again: its own baseline is then no obstacle. Default: true. */
-  readonly compare?: boolean;
 }
 
 /**
@@ -33,17 +35,16 @@ export async function checkContracts(root: string, options: ContractsOptions = {
     // What does not compile cannot be compared; the compiler's own words are the findings.
     if (built.length > 0) return { seen: "proto/", findings: built };
     const now = registryOf(readFileSync(image));
-    const compare = options.compare !== false;
-    const released =
-      compare && existsSync(join(root, BASELINE)) ? registryOf(readFileSync(join(root, BASELINE))) : undefined;
+    const released = readBaseline(root);
     const golden = checkGolden(root, now);
     const readers = checkConsumers(root, released, now, [CONSUMERS, ...(options.consumers ?? [])]);
-    const style = await Promise.all([buf(root, ["lint", "--error-format=text"]), compare ? breaking(root) : []]);
+    const style = await Promise.all([buf(root, ["lint", "--error-format=text"]), checkBreaking(root, released)]);
     const findings = [
       ...style.flat(),
+      ...checkWords(now),
       ...(released === undefined ? [] : checkPromises(released, now)),
       ...golden.findings,
-      ...(compare ? checkReleases(root) : []),
+      ...checkReleases(root),
       ...checkExamples(root, now),
       ...readers.findings,
     ];
@@ -58,10 +59,13 @@ export async function checkContracts(root: string, options: ContractsOptions = {
   }
 }
 
-async function breaking(root: string): Promise<string[]> {
-  if (!existsSync(join(root, BASELINE))) return [`${BASELINE}: missing; nothing to compare with`];
-  const findings = await buf(root, ["breaking", "--against", BASELINE, "--error-format=text"]);
-  return findings.map((line) => `${line} [breaks what was released]`);
+/** Undefined when there is none that can be read, which checkBreaking says. */
+function readBaseline(root: string): FileRegistry | undefined {
+  try {
+    return registryOf(readFileSync(join(root, BASELINE)));
+  } catch {
+    return undefined;
+  }
 }
 
 const count = (number: number, what: string): string => `${number} ${what}${number === 1 ? "" : "s"}`;

@@ -1,10 +1,10 @@
 import type { DescEnum, DescField, DescMessage, FileRegistry } from "@bufbuild/protobuf";
 import { fieldType } from "./field-type.ts";
-import { filesOf, subjectOf } from "./registry.ts";
+import { filesOf, isPersonal, subjectOf } from "./registry.ts";
 
 /**
  * What a release adds, in lines for proto/CHANGELOG.md: files, events, messages, fields, enums, values, methods, and
- * what is deprecated now. Inside something new only events are told. Removals cannot be: the gate refuses them.
+ * what is deprecated or marked as personal data from now on. Inside something new only events are told. Removals cannot be: the gate refuses them.
  */
 export function contractChanges(before: FileRegistry | undefined, now: FileRegistry): string[] {
   const lines: string[] = [];
@@ -44,15 +44,19 @@ function messageChanges(
     return;
   }
   if (message.deprecated && !was.deprecated) tell(`deprecated: \`${message.typeName}\``);
-  for (const field of message.fields) fieldChanges(was, field, tell);
+  for (const field of message.fields) {
+    const old = was.fields.find((each) => each.number === field.number);
+    fieldChanges(old, field, tell);
+    if (before !== undefined && old !== undefined && isPersonal(now, field) && !isPersonal(before, old))
+      tell(`personal data from now on: \`${message.typeName}.${field.name}\``);
+  }
   for (const nested of message.nestedMessages)
     if (!nested.proto.options?.mapEntry) messageChanges(before, now, nested, false, tell);
   for (const nested of message.nestedEnums) enumChanges(before, nested, false, tell);
 }
 
-function fieldChanges(was: DescMessage, field: DescField, tell: Tell): void {
+function fieldChanges(old: DescField | undefined, field: DescField, tell: Tell): void {
   const name = `\`${field.parent.typeName}.${field.name}\``;
-  const old = was.fields.find((each) => each.number === field.number);
   if (old === undefined) tell(`new field ${name} (\`${fieldType(field)}\`)`);
   else if (field.deprecated && !old.deprecated) tell(`deprecated: ${name}`);
 }

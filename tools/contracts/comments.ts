@@ -26,6 +26,15 @@ export function createCommentReader(): (described: Described) => string {
   };
 }
 
+/** Where a definition stands, as an editor opens it: "proto/…/task.proto:12"; the file alone without source information. */
+export function placeOf(described: Described): string {
+  const file = described.kind === "file" ? described : fileOf(described);
+  const path = pathOf(described).join(".");
+  const line = file.proto.sourceCodeInfo?.location.find((each) => each.path.join(".") === path)?.span[0];
+  // A span counts from 0.
+  return `proto/${file.name}.proto${line === undefined ? "" : `:${line + 1}`}`;
+}
+
 function readComments(file: DescFile): ReadonlyMap<string, string> {
   const locations = file.proto.sourceCodeInfo?.location ?? [];
   return new Map(locations.map(({ path, leadingComments }) => [path.join("."), oneLine(leadingComments)]));

@@ -3,8 +3,10 @@ import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { checkContracts } from "../checks/contracts.ts";
 import { buf } from "./buf.ts";
-import { checkConsumers, CONSUMERS } from "./consumers.ts";
+import { CONSUMERS } from "./consumer-files.ts";
+import { checkConsumers } from "./consumers.ts";
 import { BASELINE, registryOf } from "./registry.ts";
+import { THING } from "./testing-thing.ts";
 import { createTestingTrees, plant, TASK, TASK_EVENTS, type TestingTrees } from "./testing-tree.ts";
 
 vi.setConfig({ testTimeout: 30_000 });
@@ -20,6 +22,7 @@ beforeEach(() => {
 });
 
 const COMPLETED = "tributary.task.v1.TaskCompleted";
+const HAPPENED = "tributary.thing.v1.ThingHappened";
 const FILE = "proto/consumers/billing.json";
 const BILLING = {
   consumer: "billing",
@@ -119,6 +122,54 @@ describe("a consumer that says what it reads", () => {
     expect(await said()).toEqual([`${BY} ${finding}`]);
   });
 
+  it("is named over anything inside a message that it reads as a whole", async () => {
+    declare({ ...BILLING, reads: { [COMPLETED]: ["task"] } });
+    plant(root, TASK, "string rule = 1;", "bytes rule = 1;");
+    plant(root, TASK, "PRIORITY_HIGH", "PRIORITY_BIG");
+    expect(await said()).toEqual([
+      `${BY} ${COMPLETED} task: the type of Recurrence.rule was changed from string to bytes`,
+      `${BY} ${COMPLETED} task: the value PRIORITY_HIGH was renamed to PRIORITY_BIG`,
+    ]);
+  });
+
+  it.each([
+    [
+      "in a map",
+      "string owner = 1",
+      "bytes owner = 1",
+      "parts.owner: the type of Part.owner was changed from string to bytes",
+    ],
+    [
+      "that is a map",
+      "map<string, int32>",
+      "map<string, int64>",
+      "counts: the type of ThingHappened.counts was changed from map<string, int32> to map<string, int64>",
+    ],
+    ["of an enum inside a message", "MOOD_FINE", "MOOD_GOOD", "mood: the value MOOD_FINE was renamed to MOOD_GOOD"],
+    [
+      "that is optional no longer",
+      "optional string note",
+      "string note",
+      "note: ThingHappened.note does not tell unset from empty any more",
+    ],
+    [
+      "that left its oneof",
+      /oneof choice \{([^}]*)\}/,
+      "$1",
+      `word: ThingHappened.word was in the oneof "choice" and is in no oneof: whether it is set is told in another way`,
+    ],
+    [
+      "that has another name in JSON",
+      `"hue"`,
+      `"tint"`,
+      `colour: ThingHappened.colour is "tint" in JSON and was "hue"`,
+    ],
+  ])("is named over a field %s", async (_, from, to, finding) => {
+    declare({ ...BILLING, reads: { [HAPPENED]: ["counts", "parts.owner", "mood", "note", "word", "colour"] } });
+    plant(root, THING, from, to);
+    expect(await said()).toEqual([`${BY} ${HAPPENED} ${finding}`]);
+  });
+
   it.each([
     ["removed", /^\/\/ A task was deleted[^}]*\}\n/m, "", "it was removed"],
     ["renamed", "message TaskDeleted", "message TaskGone", "it was renamed to tributary.task.v1.TaskGone"],
@@ -169,6 +220,16 @@ describe("a consumer that says what it reads", () => {
 
   it.each([
     ["type", { "tributary.task.v1.TaskMoved": [] }, "tributary.task.v1.TaskMoved: there is no such type"],
+    [
+      "type, and which one was meant",
+      { "tributary.task.v1.TaskComplted": [] },
+      "tributary.task.v1.TaskComplted: there is no such type; did you mean tributary.task.v1.TaskCompleted?",
+    ],
+    [
+      "field, and which one was meant",
+      { [COMPLETED]: ["task.tittle"] },
+      `${COMPLETED} task.tittle: Task has no field "tittle"; did you mean "title"?`,
+    ],
     ["event", { "tributary.task.v1.Task": ["id"] }, "tributary.task.v1.Task: it is not an event"],
     ["field", { [COMPLETED]: ["task.colour"] }, `${COMPLETED} task.colour: Task has no field "colour"`],
     [
@@ -194,6 +255,8 @@ describe("a consumer that says what it reads", () => {
       { ...BILLING, reads: { [COMPLETED]: "task" } },
       `"reads" of ${COMPLETED} is to be a list`,
     ],
+    ["nothing that it reads", { ...BILLING, reads: {} }, `"reads" names no event`],
+    ["no object", [BILLING], "is not an object"],
     ["a key that the format does not know", { ...BILLING, read: {} }, `"read" is not a key of this format`],
   ])("is refused with %s", async (_, consumer, finding) => {
     declare(consumer);
@@ -206,8 +269,23 @@ describe("a consumer that says what it reads", () => {
     const { findings, seen } = await checkContracts(root, { consumers: [elsewhere] });
     expect(seen).toMatch("1 consumer");
     expect(findings).toEqual([expect.stringMatching(/billing\.json: billing \(owner.*task\.colour/)]);
-    expect((await checkContracts(root, { consumers: [join(root, "nowhere")] })).findings).toEqual([
-      expect.stringContaining("there is no such folder"),
+  });
+
+  it("is refused when it could not subscribe by its name", async () => {
+    declare({ ...BILLING, consumer: "Billing" }, undefined, "Billing");
+    expect(await said()).toEqual([
+      expect.stringContaining(`Billing.json: "consumer" is the name that it subscribes by`),
     ]);
+  });
+
+  it.each([
+    ["a folder that is not there", "nowhere", "nowhere: there is no such folder"],
+    ["a folder that holds none", "proto/examples/..", "is not read; a consumer is a file <consumer>.json"],
+    ["an empty folder", "empty", "empty: holds no <consumer>.json"],
+    ["a file", TASK, "is not a folder; name the one that it lies in"],
+  ])("is not looked for in vain in %s", async (_, folder, finding) => {
+    mkdirSync(join(root, "empty"));
+    const { findings } = await checkContracts(root, { consumers: [join(root, folder)] });
+    expect(findings.join("\n")).toContain(finding);
   });
 });

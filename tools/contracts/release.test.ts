@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
@@ -22,6 +22,13 @@ beforeEach(() => {
 });
 
 const text = (file: string): string => readFileSync(join(root, file), "utf8");
+
+/** Every file below a folder, so that whatever was written shows. */
+function contents(folder: string): Readonly<Record<string, string>> {
+  const files = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+  const paths = files.map((entry) => join(entry.parentPath, entry.name)).toSorted();
+  return Object.fromEntries(paths.map((path) => [path.slice(folder.length), readFileSync(path, "base64")]));
+}
 
 /** One addition of each kind, so that the list of changes has something to tell. */
 async function addThings(): Promise<void> {
@@ -49,53 +56,65 @@ const ADDED = [
 describe("a release", () => {
   it("moves the baseline, keeps a payload of each event for ever, and lists what it added", async () => {
     await addThings();
-    expect(await releaseContracts(root, "1.1.0", false)).toEqual({
+    expect(await releaseContracts(root, "1.1.0")).toEqual({
       version: "1.1.0",
-      eventTypes: 5,
+      eventTypes: 6,
       changes: expect.toSatisfy(
         (changes: string[]) => JSON.stringify(changes.toSorted()) === JSON.stringify(ADDED.toSorted()),
       ) as string[],
     });
     expect(await checkContracts(root)).toMatchObject({
       findings: [],
-      seen: "5 event types, 9 released payloads, 0 consumers",
+      seen: "6 event types, 11 released payloads, 0 consumers",
     });
     const [, newest = "", first = ""] = text("proto/CHANGELOG.md").split("\n## ");
     expect(newest.split("\n").slice(0, 2)).toEqual(["1.1.0", ""]);
     for (const line of ADDED) expect(newest).toContain(`- ${line}\n`);
     expect(first).toMatch(/^1\.0\.0\n\n- new file `tributary\/options/);
     expect(text("CHANGELOG.md").match(/^(## |- ).*$/gm)).toEqual([
-      "## 1.1.0",
-      "- Contracts 1.1.0: 5 event types.",
-      "## 1.0.0",
-      "- Contracts 1.0.0: 4 event types.",
+      "## Unreleased",
+      "- Contracts 1.1.0: 6 event types.",
+      "- Contracts 1.0.0: 5 event types.",
     ]);
     expect(text("docs/events/README.md")).toMatch(/TaskMoved.*\| 1\.1\.0 \|/);
     expect(text("docs/events/README.md")).toMatch(/TaskDeleted.*\| 1\.0\.0 \|/);
     // From now on what was added is a promise as well.
     plant(root, TASK, /^ {2}bool certain = 50;$/m, "  string certain = 50;");
-    expect((await checkContracts(root)).findings.join("\n")).toMatch(/changed type.*breaks/);
-  });
-
-  it("can be done again while nobody has used it", async () => {
-    await addThings();
-    await releaseContracts(root, "1.1.0", false);
-    plant(root, TASK, /^ {2}bool certain = 50;$/m, "  bool certain = 50;\n  // How certain.\n  string degree = 51;");
-    await generateContracts(root);
-    await releaseContracts(root, "1.1.0", true);
-    expect((await checkContracts(root)).findings).toEqual([]);
-    for (const line of [...ADDED, "new field `tributary.task.v1.Due.degree` (`string`)"])
-      expect(text("proto/CHANGELOG.md").split("\n## ")[1]).toContain(`- ${line}\n`);
-    expect(text("CHANGELOG.md").match(/Contracts 1\.1\.0/g)).toHaveLength(1);
+    expect((await checkContracts(root)).findings.join("\n")).toMatch(/changed type.*Breaks/);
   });
 
   it.each([
-    ["the same version", "1.0.0", false, "1.0.0 was released already"],
-    ["an older version", "0.9.0", false, "0.9.0 is not newer than 1.0.0"],
-    ["another version again", "1.1.0", true, "only the newest release, 1.0.0, can be done again"],
-    ["a word", "next", false, "not a version"],
-  ])("refuses %s", async (_, version, replace, message) => {
-    await expect(releaseContracts(root, version, replace)).rejects.toThrow(message);
+    ["the same version", "1.0.0", "1.0.0 was released already, and what was released stays"],
+    ["an older version", "0.9.0", "0.9.0 is not newer than 1.0.0"],
+    ["a word", "next", "not a version"],
+    ["a version with a zero too many", "1.01.0", "not a version"],
+    ["a release of nothing", "1.1.0", "nothing new since 1.0.0, comments aside"],
+  ])("refuses %s, and leaves everything as it was", async (_, version, message) => {
+    const before = contents(root);
+    await expect(releaseContracts(root, version)).rejects.toThrow(message);
+    expect(contents(root)).toEqual(before);
+  });
+
+  it("calls a better comment nothing new", async () => {
+    plant(root, TASK, "Ordinary.", "As urgent as most.");
+    await generateContracts(root);
+    await expect(releaseContracts(root, "1.1.0")).rejects.toThrow("nothing new since 1.0.0");
+  });
+
+  it("tells that a field counts as personal data from now on", async () => {
+    plant(root, TASK, "string parent_id = 8;", "string parent_id = 8 [(tributary.options.v1.personal_data) = true];");
+    await generateContracts(root);
+    const { changes } = await releaseContracts(root, "1.1.0");
+    expect(changes).toEqual(["personal data from now on: `tributary.task.v1.Task.parent_id`"]);
+  });
+
+  it("stands among what is not released yet in the changelog for people who upgrade", async () => {
+    const existing =
+      "# Changelog\n\nFor people.\n\n## Unreleased\n\n### Added\n\n- A thing.\n\n## 0.1.0\n\nThe first.\n";
+    writeFileSync(join(root, "CHANGELOG.md"), existing);
+    await addThings();
+    await releaseContracts(root, "1.1.0");
+    expect(text("CHANGELOG.md")).toBe(existing.replace("- A thing.", "- Contracts 1.1.0: 6 event types.\n- A thing."));
   });
 
   it.each([
@@ -111,18 +130,44 @@ describe("a release", () => {
     ],
   ])("is refused over %s, and leaves everything as it was", async (_, file, from, to, message) => {
     plant(root, file, from, to);
-    const before = [
-      text("proto/golden/releases.json"),
-      text("CHANGELOG.md"),
-      readFileSync(join(root, "proto/baseline.binpb")),
-    ];
-    await expect(releaseContracts(root, "1.1.0", false)).rejects.toThrow(message);
-    expect([
-      text("proto/golden/releases.json"),
-      text("CHANGELOG.md"),
-      readFileSync(join(root, "proto/baseline.binpb")),
-    ]).toEqual(before);
-    expect(existsSync(join(root, "proto/golden/1.1.0"))).toBe(false);
+    const before = contents(root);
+    await expect(releaseContracts(root, "1.1.0")).rejects.toThrow(message);
+    expect(contents(root)).toEqual(before);
+  });
+});
+
+describe("a release that was killed", () => {
+  /** What it writes, in its order. */
+  const STEPS = [
+    ["proto/baseline.next.binpb", "proto/golden/1.1.0/tributary.task.v1.TaskChanged.binpb"],
+    ["proto/golden/1.1.0", "proto/CHANGELOG.md", "CHANGELOG.md"],
+    ["proto/golden/releases.json"],
+    ["docs/events/task.v1.md"],
+    ["docs/events", "packages/contracts/src/gen"],
+  ] as const;
+
+  /** The same release, to its end. */
+  let whole = "";
+  beforeAll(async () => {
+    root = trees.copy();
+    await addThings();
+    whole = trees.copy();
+    cpSync(root, whole, { recursive: true });
+    await releaseContracts(whole, "1.1.0");
+  }, 60_000);
+
+  it.each(STEPS.keys().toArray())("after step %i is noticed, and done when it is tried again", async (step) => {
+    await addThings();
+    for (const path of STEPS.slice(0, step + 1).flat()) {
+      const from = path === "proto/baseline.next.binpb" ? "proto/baseline.binpb" : path;
+      cpSync(join(whole, from), join(root, path), { recursive: true });
+    }
+    expect((await checkContracts(root)).findings.join("\n")).toContain("a release was interrupted");
+    // Whether it counts already or not, the next one does not pass over it.
+    await expect(releaseContracts(root, "1.2.0")).rejects.toThrow(/interrupted|belongs to no release|tells of it/);
+    expect(await releaseContracts(root, "1.1.0")).toMatchObject({ version: "1.1.0", eventTypes: 6 });
+    expect(contents(root)).toEqual(contents(whole));
+    expect((await checkContracts(root)).findings).toEqual([]);
   });
 });
 

@@ -1,9 +1,10 @@
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { repositoryRoot } from "../tree.ts";
 import { generateContracts } from "./generate.ts";
 import { releaseContracts } from "./release.ts";
+import { THING, THING_TEXT } from "./testing-thing.ts";
 
 /** Copies of a small released tree, for tests that plant something and look at what the gate says. */
 export interface TestingTrees {
@@ -12,7 +13,7 @@ export interface TestingTrees {
   end(): void;
 }
 
-/** The contracts of tasks as they are, released as 1.0.0; buf's configuration and the examples are the checkout's. */
+/** The contracts of tasks as they are and a file that holds everything, released as 1.0.0; buf's configuration and the examples are the checkout's. */
 export async function createTestingTrees(): Promise<TestingTrees> {
   const scratch = mkdtempSync(join(tmpdir(), "tributary-contracts-test-"));
   const released = join(scratch, "released");
@@ -21,8 +22,11 @@ export async function createTestingTrees(): Promise<TestingTrees> {
   for (const name of readdirSync(join(repositoryRoot, "proto/examples")))
     if (name.startsWith("tributary.task."))
       cpSync(join(repositoryRoot, "proto/examples", name), join(released, "proto/examples", name));
+  mkdirSync(join(released, THING, ".."), { recursive: true });
+  writeFileSync(join(released, THING), THING_TEXT);
+  writeFileSync(join(released, "proto/examples/tributary.thing.v1.ThingHappened.json"), '{ "title": "A thing" }\n');
   await generateContracts(released);
-  await releaseContracts(released, "1.0.0", false);
+  await releaseContracts(released, "1.0.0");
   return {
     copy: () => {
       const root = mkdtempSync(join(scratch, "tree-"));
