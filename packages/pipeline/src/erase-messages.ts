@@ -1,8 +1,9 @@
-import { jetstream, JetStreamApiError, type JetStreamManager, jetstreamManager, type JsMsg } from "@nats-io/jetstream";
+import { JetStreamApiError, type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
 import { DEAD_LETTER_STREAM, EVENT_STREAM, HEADER, REPLAY_STREAM, replaySubjectFilter } from "@tributary/contracts";
 import { connectNats } from "./nats-connection.ts";
 import type { RelayLog } from "./relay.ts";
+import { streamMessages } from "./stream-messages.ts";
 
 export interface EraseMessagesOptions {
   /** `nats://[user:password@]host:port`, one or several of one cluster. */
@@ -58,7 +59,8 @@ async function eraseFrom(
   const jsm = await jetstreamManager(nc, { checkAPI: false, timeout: AWAY_MS_MAX });
   let erased = 0;
   const deleting = new Set<Promise<void>>();
-  for await (const message of messagesOf(nc, jsm, stream, filter)) {
+  if (!(await exists(jsm, stream))) return 0;
+  for await (const message of streamMessages(nc, jsm, { stream, filter })) {
     if (!wanted.has(message.headers?.get(HEADER.connection) ?? "")) continue;
     const one = erase(jsm, stream, message.seq)
       .then((done) => void (erased += done ? 1 : 0))
@@ -68,43 +70,6 @@ async function eraseFrom(
   }
   await Promise.all(deleting);
   return erased;
-}
-
-/** Headers of every message of a filter, to the end of the stream as it is when that is reached. */
-async function* messagesOf(
-  nc: NatsConnection,
-  jsm: JetStreamManager,
-  stream: string,
-  filter: string,
-): AsyncGenerator<JsMsg> {
-  if (!(await exists(jsm, stream))) return;
-  const consumer = await jetstream(nc).consumers.get(stream, { filter_subjects: filter, headers_only: true });
-  if ((await consumer.info()).num_pending === 0) return;
-  const messages = await consumer.consume({
-    max_messages: 1_000,
-    idle_heartbeat: 1_000,
-    abort_on_missing_resource: true,
-  });
-  const late = setTimeoutOf(() => messages.stop(new Error("the broker stopped answering")));
-  try {
-    for await (const message of messages) {
-      late.again();
-      yield message;
-      if (message.info.pending === 0) return;
-    }
-    throw new Error("the broker stopped answering");
-  } finally {
-    late.stop();
-    await messages.close();
-  }
-}
-
-function setTimeoutOf(then: () => void) {
-  let timer = setTimeout(then, AWAY_MS_MAX);
-  return {
-    again: (): void => void timer.refresh(),
-    stop: (): void => clearTimeout(timer),
-  };
 }
 
 async function exists(jsm: JetStreamManager, stream: string): Promise<boolean> {

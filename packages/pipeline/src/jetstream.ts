@@ -1,23 +1,11 @@
-import { jetstream, jetstreamManager } from "@nats-io/jetstream";
+import { jetstreamManager, RetentionPolicy, type StreamConfig } from "@nats-io/jetstream";
 import { headers, type NatsConnection } from "@nats-io/transport-node";
 import { eventHeaders, EVENT_STREAM, HEADER } from "@tributary/contracts";
+import { type Outcome, outcome, type PubAck } from "./broker-answers.ts";
 import type { LedgerEvent } from "./ledger.ts";
-import { connectUntil } from "./nats-connection.ts";
+import { connectUntil, watchConnection } from "./nats-connection.ts";
+import { streamMessages } from "./stream-messages.ts";
 import { type BrokerWarning, brokerWarnings, ensureStreams, type StreamDifference } from "./stream-settings.ts";
-
-/** What became of one published event. */
-export type Outcome =
-  | { readonly kind: "stored"; readonly streamSequence: number }
-  /** The stream has had it: by its id, within the last two minutes. */
-  | { readonly kind: "duplicate"; readonly streamSequence: number }
-  /** The stream did not end where, or with what, it was expected to. */
-  | { readonly kind: "out_of_turn" }
-  /** The event itself is refused, for good. */
-  | { readonly kind: "poison"; readonly reason: string }
-  /** The broker refused this event, for now or for a reason that may pass. */
-  | { readonly kind: "refused"; readonly reason: string }
-  /** The broker did not answer: the event may or may not be in the stream. */
-  | { readonly kind: "unavailable"; readonly reason: string };
 
 export interface StreamState {
   /** When the stream was made; tells it from another of the same name. */
@@ -27,7 +15,7 @@ export interface StreamState {
   readonly lastSequence: number;
   /** How long it keeps messages; 0: for ever. */
   readonly keptMs: number;
-  /** It drops the oldest when it is full: what is missing at its beginning was not purged. */
+  /** It takes messages out by itself, for another reason than their age: what is missing at its beginning was not purged. */
   readonly drops: boolean;
 }
 
@@ -51,6 +39,10 @@ export interface Broker {
   publish(events: readonly LedgerEvent[], lastSequence: number): Promise<readonly Outcome[]>;
   /** What the stream holds behind a stream sequence, without payloads. */
   after(lastSequence: number): AsyncGenerator<StoredMessage>;
+  /** Why nothing can be asked now, as a code; undefined while it is connected. */
+  trouble(): string | undefined;
+  /** Only another connection helps. */
+  over(): boolean;
   close(): Promise<void>;
 }
 
@@ -60,24 +52,31 @@ export interface BrokerOptions {
   readonly signal: AbortSignal;
   /** `http://host:8222` of nats-server's monitoring, if it may be asked. */
   readonly monitorUrl?: string;
+  /** Copies that a new stream has in the cluster; see {@link StreamWish}. */
+  readonly replicas?: number;
+  /** Told why, as a code, each time that connecting did not work. */
+  readonly onFailure?: (reason: string) => void;
 }
 
 /** Longer than any healthy broker takes; then what became of a window is looked up. */
 const ACK_WAIT_MS = 5_000;
 
 /** Connects, and tries until the signal aborts. Afterwards the client reconnects by itself, for ever. */
-export async function openBroker({ servers, signal, ...monitor }: BrokerOptions): Promise<Broker> {
-  const nc = await connectUntil({ servers, name: "tributary-relay" }, signal);
-  const js = jetstream(nc, { timeout: ACK_WAIT_MS });
+export async function openBroker({ servers, signal, ...options }: BrokerOptions): Promise<Broker> {
+  const nc = await connectUntil({ servers, name: "tributary-relay" }, signal, options.onFailure);
   const jsm = await jetstreamManager(nc, { timeout: ACK_WAIT_MS, checkAPI: false });
   const tracker = createAckTracker(nc);
+  // Answers do not outlive the connection, and what is published while there is none is dropped by the client: whoever
+  // waits for them goes and asks the stream what it holds.
+  const watch = watchConnection(nc, tracker.giveUp);
   return {
     ensureStreams: async (retentionDays) => {
       // The client drops what is asked while it has no connection, and the answer would be waited for in vain.
       await nc.flush();
-      return (await ensureStreams(jsm, retentionDays)).flatMap(({ differences }) => differences);
+      const wish = { retentionDays, ...(options.replicas === undefined ? {} : { replicas: options.replicas }) };
+      return (await ensureStreams(jsm, wish)).flatMap(({ differences }) => differences);
     },
-    warnings: () => brokerWarnings(nc, monitor),
+    warnings: () => brokerWarnings(nc, jsm, options),
     state: async () => {
       const { created, config, state } = await jsm.streams.info(EVENT_STREAM);
       return {
@@ -85,35 +84,28 @@ export async function openBroker({ servers, signal, ...monitor }: BrokerOptions)
         firstSequence: state.first_seq,
         lastSequence: state.last_seq,
         keptMs: config.max_age / 1e6,
-        drops:
-          config.discard === "old" && (config.max_bytes > 0 || config.max_msgs > 0 || config.max_msgs_per_subject > 0),
+        drops: drops(config),
       };
     },
     refusal: (event) => refusal(event, nc.info?.max_payload ?? Number.MAX_SAFE_INTEGER),
-    publish: (events, lastSequence) => tracker.publish(events, lastSequence),
+    publish: async (events, lastSequence) => {
+      const trouble = watch.trouble();
+      if (trouble !== undefined) return events.map(() => ({ kind: "unavailable", reason: trouble }));
+      return tracker.publish(events, lastSequence);
+    },
     after: async function* (lastSequence) {
-      const { state: known } = await jsm.streams.info(EVENT_STREAM);
-      if (known.last_seq <= lastSequence) return;
-      const consumer = await js.consumers.get(EVENT_STREAM, { opt_start_seq: lastSequence + 1, headers_only: true });
-      // What was there may have been erased since.
-      if ((await consumer.info()).num_pending === 0) return;
-      const messages = await consumer.consume({ max_messages: 1_000, idle_heartbeat: 1_000 });
-      const stop = (): void => messages.stop();
-      signal.addEventListener("abort", stop);
-      try {
-        for await (const message of messages) {
-          const connectionId = message.headers?.get(HEADER.connection) ?? "";
-          const sequence = message.headers?.get(HEADER.sequence) ?? "";
-          if (connectionId !== "" && /^\d+$/.test(sequence))
-            yield { streamSequence: message.seq, connectionId, sequence: BigInt(sequence) };
-          if (message.seq >= known.last_seq || message.info.pending === 0) return;
-        }
-        signal.throwIfAborted();
-      } finally {
-        signal.removeEventListener("abort", stop);
-        await messages.close();
+      const { state } = await jsm.streams.info(EVENT_STREAM);
+      if (state.last_seq <= lastSequence) return;
+      for await (const message of streamMessages(nc, jsm, { stream: EVENT_STREAM, from: lastSequence + 1, signal })) {
+        const connectionId = message.headers?.get(HEADER.connection) ?? "";
+        const sequence = message.headers?.get(HEADER.sequence) ?? "";
+        if (connectionId !== "" && /^\d+$/.test(sequence))
+          yield { streamSequence: message.seq, connectionId, sequence: BigInt(sequence) };
+        if (message.seq >= state.last_seq) return;
       }
     },
+    trouble: () => watch.trouble(),
+    over: () => watch.over,
     close: () => nc.close(),
   };
 }
@@ -134,31 +126,23 @@ function createAckTracker(nc: NatsConnection) {
   let count = 0;
   nc.subscribe(`${inbox}.*.*`, {
     callback: (error, message) => {
+      // A right that was taken away: there is no message, and the connection's watch tells of it.
+      if (error !== null) return;
       const [, , id = "", index = ""] = message.subject.split(".");
       const window = windows.get(id);
       if (window === undefined || window.outcomes[Number(index)] !== undefined) return;
       window.outcomes[Number(index)] =
-        error === null && message.data.length > 0
-          ? outcome(message.json<PubAck>())
-          : { kind: "refused", reason: "no_stream" };
+        message.data.length > 0 ? outcome(message.json<PubAck>()) : { kind: "refused", reason: "no_stream" };
       if (--window.open === 0) window.done();
     },
   });
 
-  // Answers do not outlive the connection, and what is published while there is none is dropped by the client: whoever
-  // waits for them goes and asks the stream what it holds.
-  let away = false;
-  void (async () => {
-    for await (const { type } of nc.status()) {
-      if (type !== "disconnect" && type !== "reconnect") continue;
-      away = type === "disconnect";
-      if (away) for (const { done } of windows.values()) done();
-    }
-  })();
+  const giveUp = (): void => {
+    for (const { done } of windows.values()) done();
+  };
 
   async function publish(events: readonly LedgerEvent[], lastSequence: number): Promise<readonly Outcome[]> {
     if (events.length === 0) return [];
-    if (away) return events.map(() => ({ kind: "unavailable", reason: "no_connection" }));
     const id = String(count++);
     const { promise, resolve } = Promise.withResolvers<void>();
     const outcomes: (Outcome | undefined)[] = Array.from({ length: events.length });
@@ -182,25 +166,7 @@ function createAckTracker(nc: NatsConnection) {
     }
     return outcomes.map((known) => known ?? { kind: "unavailable", reason: "no_answer" });
   }
-  return { publish };
-}
-
-interface PubAck {
-  readonly seq?: number;
-  readonly duplicate?: boolean;
-  readonly error?: { readonly err_code?: number; readonly code?: number };
-}
-
-const WRONG_LAST_SEQUENCE = 10071;
-const WRONG_LAST_MSG_ID = 10070;
-const MESSAGE_TOO_LARGE = 10054;
-
-function outcome({ seq, duplicate, error }: PubAck): Outcome {
-  if (error === undefined && seq !== undefined)
-    return { kind: duplicate === true ? "duplicate" : "stored", streamSequence: seq };
-  if (error?.err_code === WRONG_LAST_SEQUENCE || error?.err_code === WRONG_LAST_MSG_ID) return { kind: "out_of_turn" };
-  if (error?.err_code === MESSAGE_TOO_LARGE) return { kind: "poison", reason: "message_too_large" };
-  return { kind: "refused", reason: `refused_${error?.err_code ?? error?.code ?? "unknown"}` };
+  return { publish, giveUp };
 }
 
 /** What the stream knows an event by, and the one before it. */
@@ -216,6 +182,12 @@ function messageHeaders(event: LedgerEvent) {
 
 /** Room for the expected sequence, the expected id and the framing of the headers. */
 const FRAMING_BYTES = 192;
+
+/** Besides by age: when it is full, when a subject has too many, or when everybody has read. */
+const drops = (config: StreamConfig): boolean =>
+  config.retention !== RetentionPolicy.Limits ||
+  (config.max_msgs_per_subject > 0 && !config.discard_new_per_subject) ||
+  (config.discard === "old" && (config.max_bytes > 0 || config.max_msgs > 0));
 
 function refusal(event: LedgerEvent, maxPayloadBytes: number): string | undefined {
   if (!/^(evt|sys)\.v1(\.[a-z0-9_-]+)+$/.test(event.subject)) return "subject_refused";

@@ -85,11 +85,17 @@ export async function trimRanges(database: Database, stream: string): Promise<vo
   await acrossOrganizations(database, "relay", (tx) => run(tx, TRIM, [stream]));
 }
 
+/** Why events are published again: the stream is another one, ends earlier than it did, or lacks its beginning. */
+export type RepairKind = "recreated" | "regressed" | "purged";
+
+/** Told how many more messages were looked at, and how many stream sequences are left. */
+export type FoundSome = (found: number, left: number) => void;
+
 /** What was found out about the stream before publishing. */
 export interface Reconciled {
   readonly state: StreamState;
   /** Why events are published again; undefined when the stream is whole. */
-  readonly repair: "recreated" | "regressed" | "purged" | undefined;
+  readonly repair: RepairKind | undefined;
   /** Messages that the stream held and the database did not know of. */
   readonly found: number;
 }
@@ -109,13 +115,18 @@ interface NewestRange {
  * mark, or a window may have gone unanswered. A stream that is not the one that acknowledged, that ends earlier, or whose
  * beginning is gone before its time, lost events: their positions go back, and they are published again from the ledger.
  */
-export async function reconcile(database: Database, broker: Broker, leadership: Leadership): Promise<Reconciled> {
+export async function reconcile(
+  database: Database,
+  broker: Broker,
+  leadership: Leadership,
+  foundSome: FoundSome = () => {},
+): Promise<Reconciled> {
   const state = await broker.state();
   const [newest] = await acrossOrganizations(database, "relay", (tx) =>
     run<NewestRange>(tx, NEWEST_RANGE, [leadership.stream]),
   );
   const { repair, known } = await repairStream(database, leadership, state, newest);
-  const found = await catchUp(database, broker, leadership, { created: state.created, known });
+  const found = await catchUp(database, broker, leadership, { state, known, foundSome });
   return { state, repair, found };
 }
 
@@ -152,25 +163,33 @@ async function repairStream(
 const IN_TIME = 0.9;
 
 const CATCH_UP_MESSAGES = 1_000;
+const TRIM_EVERY_PAGES = 1_000;
 
+/** Page by page, so that memory does not grow with the stream, and whoever takes over goes on where this one stopped. */
 async function catchUp(
   database: Database,
   broker: Broker,
   leadership: Leadership,
-  { known, created }: { readonly known: number; readonly created: string },
+  { state, known, foundSome }: { readonly state: StreamState; readonly known: number; readonly foundSome: FoundSome },
 ): Promise<number> {
   let found = 0;
-  let page = createTally(created);
-  const write = async (): Promise<void> => {
+  let page = createTally(state.created);
+  let inPage = 0;
+  const write = async (upTo: number): Promise<void> => {
     await record(database, leadership, page.progress());
-    page = createTally(created);
+    foundSome(inPage, Math.max(0, state.lastSequence - upTo));
+    page = createTally(state.created);
+    inPage = 0;
   };
+  let last = known;
   for await (const { streamSequence, connectionId, sequence } of broker.after(known)) {
     page.add(connectionId, sequence, streamSequence);
+    last = streamSequence;
     found++;
-    if (found % CATCH_UP_MESSAGES === 0) await write();
+    if (++inPage === CATCH_UP_MESSAGES) await write(last);
+    if (found % (CATCH_UP_MESSAGES * TRIM_EVERY_PAGES) === 0) await trimRanges(database, leadership.stream);
   }
-  if (found % CATCH_UP_MESSAGES > 0) await write();
+  if (inPage > 0) await write(last);
   return found;
 }
 

@@ -4,8 +4,14 @@ import { connectionsAfter, type LedgerEvent } from "./ledger.ts";
 
 /** Events of a window; a batch from memory is not torn, so there may be up to 499 more. */
 const WINDOW_EVENTS = 1_000;
-/** Events kept in memory for the broker; past this they are read from the ledger when their turn comes. */
+/** Events kept in memory for the broker; past either they are read from the ledger when their turn comes. */
 const MEMORY_EVENTS_MAX = 20_000;
+const MEMORY_BYTES_MAX = 32 * 1_048_576;
+/**
+ * Payloads of a window that is read from the ledger, as far as the last one tells of the next: a window has to be
+ * acknowledged within the relay's wait, 5 s, also over a slow line.
+ */
+const WINDOW_BYTES = 8 * 1_048_576;
 const CONNECTIONS_AT_ONCE = 64;
 const LANES_MAX = 50_000;
 const BEHIND_MAX = 10_000;
@@ -57,6 +63,9 @@ export function createRelaySource(
   const behind = new Map<string, bigint | undefined>();
   const asRelay = <T>(work: (tx: Queryable) => Promise<T>): Promise<T> => acrossOrganizations(database, "relay", work);
   let memoryEvents = 0;
+  let memoryBytes = 0;
+  /** Of a window from the ledger: grows from careful to full. */
+  let rowsMax = WINDOW_EVENTS / 8;
   let walk: string | undefined = FIRST_ID;
 
   async function next(): Promise<RelayWindow> {
@@ -76,6 +85,7 @@ export function createRelaySource(
       const { batch, firstSequence } = entry;
       const { connectionId } = batch;
       memoryEvents -= batch.events.length;
+      memoryBytes -= payloadBytes(batch.events);
       const lane = lanes.get(connectionId);
       const last = firstSequence + BigInt(batch.events.length - 1);
       if (lane?.parked === true || isHeld(connectionId) || (lane !== undefined && last <= lane.sequence)) continue;
@@ -136,7 +146,7 @@ export function createRelaySource(
   async function fromLedger(events: LedgerEvent[], passed: Map<string, bigint>): Promise<void> {
     const turn = [...behind].slice(0, CONNECTIONS_AT_ONCE);
     await openLanes(turn.map(([id]) => id));
-    const limit = Math.ceil(WINDOW_EVENTS / turn.length);
+    const limit = Math.ceil(rowsMax / turn.length);
     const places = turn.map(([id]) => ({
       connectionId: id,
       ...lanes.get(id),
@@ -145,6 +155,9 @@ export function createRelaySource(
     // Before reading: what is announced while it reads is read again.
     for (const [id] of turn) behind.delete(id);
     const read = await asRelay((tx) => connectionsAfter(tx, places, limit));
+    const payloads = [...read.values()].flat().map((step) => step.event);
+    const fit = Math.floor((WINDOW_BYTES * payloads.length) / Math.max(1, payloadBytes(payloads)));
+    rowsMax = Math.max(1, Math.min(WINDOW_EVENTS, fit, rowsMax * 8));
     for (const [id, head] of turn) {
       const lane = lanes.get(id);
       const steps = read.get(id) ?? [];
@@ -168,12 +181,14 @@ export function createRelaySource(
   return {
     next,
     offer: (batch, firstSequence) => {
-      if (memoryEvents + batch.events.length > MEMORY_EVENTS_MAX) {
+      const bytes = payloadBytes(batch.events);
+      if (memoryEvents + batch.events.length > MEMORY_EVENTS_MAX || memoryBytes + bytes > MEMORY_BYTES_MAX) {
         fallBehind(batch.connectionId);
         return;
       }
       memory.push({ batch, firstSequence });
       memoryEvents += batch.events.length;
+      memoryBytes += bytes;
     },
     wake: fallBehind,
     look: () => {
@@ -183,8 +198,15 @@ export function createRelaySource(
       lanes.clear();
       memory.length = 0;
       memoryEvents = 0;
+      memoryBytes = 0;
       behind.clear();
       walk = FIRST_ID;
     },
   };
+}
+
+function payloadBytes(events: readonly { readonly payload: Uint8Array }[]): number {
+  let bytes = 0;
+  for (const { payload } of events) bytes += payload.length;
+  return bytes;
 }

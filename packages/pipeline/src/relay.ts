@@ -1,16 +1,24 @@
-import { type Span, SpanKind, trace } from "@opentelemetry/api";
 import { EVENT_STREAM } from "@tributary/contracts";
 import type { Database } from "@tributary/db";
 import { channel } from "node:diagnostics_channel";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createBell } from "./bell.ts";
 import type { HandOff } from "./hand-off.ts";
-import { type Broker, openBroker, type Outcome, type StreamState } from "./jetstream.ts";
-import type { LedgerEvent } from "./ledger.ts";
+import { BrokerTrouble, type Outcome, troubleReason } from "./broker-answers.ts";
+import { type Broker, openBroker, type StreamState } from "./jetstream.ts";
 import { createHolds, ID_REMEMBERED } from "./relay-holds.ts";
 import { lead, LEADER_RENEW_MS, resign } from "./relay-leader.ts";
-import { createTally, type Leadership, LeadershipLost, reconcile, record, trimRanges } from "./relay-progress.ts";
+import {
+  createTally,
+  type Leadership,
+  LeadershipLost,
+  reconcile,
+  record,
+  type RepairKind,
+  trimRanges,
+} from "./relay-progress.ts";
 import { createRelaySource, type RelayWindow } from "./relay-source.ts";
+import { ANOTHER_PUBLISHER, isAsKnown, isGone, publishSpan, type Sorted, sortOut, whyStopped } from "./relay-window.ts";
 
 /** Tells tests where the relay is. Costs nothing when nobody listens. */
 const steps = channel("tributary:step");
@@ -30,6 +38,8 @@ export interface RelayOptions {
   readonly holder?: string;
   /** Days that the stream keeps messages, when it is made. Default 30. */
   readonly retentionDays?: number;
+  /** Copies of the streams in the cluster, when they are made. Default: the broker's, which is one. */
+  readonly replicas?: number;
   /** `http://host:8222` of nats-server's monitoring, if it may be asked how it flushes. */
   readonly monitorUrl?: string;
   readonly log?: RelayLog;
@@ -40,14 +50,23 @@ export interface RelayOptions {
 }
 
 export interface RelayStatus {
-  /** "standby": another process leads. "waiting": the broker or the database is away; it tries again. */
-  readonly state: "connecting" | "standby" | "leading" | "waiting" | "stopped";
+  /**
+   * "standby": another process leads. "catching_up": it leads, and finds out what the stream holds. "waiting": the broker
+   * or the database is away or refuses; it tries again, and lets another process lead that fares better.
+   */
+  readonly state: "connecting" | "standby" | "catching_up" | "leading" | "waiting" | "stopped";
+  /** When the state began; milliseconds since the epoch. */
+  readonly sinceMs: number;
+  /** Why it waits: a code of docs/ERRORS.md. */
+  readonly reason?: string;
   /** Events published by this process. */
   readonly published: number;
+  /** Messages that this process found in the stream without having known of them. */
+  readonly found: number;
   /** Connections that the broker refused lately, set aside so that the others go on. */
   readonly held: number;
-  /** Why it waits: a code. */
-  readonly reason?: string;
+  /** How often this process found a stream that had lost events. */
+  readonly repairs: Readonly<Record<RepairKind, number>>;
 }
 
 export interface Relay {
@@ -61,6 +80,10 @@ const CHECK_EVERY_MS = 5_000;
 const BACKOFF_MIN_MS = 100;
 const BACKOFF_MAX_MS = 5_000;
 const TRIM_EVERY_WINDOWS = 1_000;
+/** Windows that may begin in another's place, one after the other, before the relay waits a moment. */
+const TURNS_MAX = 2;
+/** How often a long look at the stream says how far it has come. */
+const TELL_EVERY_MS = 10_000;
 
 /**
  * Moves events from the ledger to JetStream for as long as it leads the stream: its only publisher, in order for each
@@ -68,48 +91,86 @@ const TRIM_EVERY_WINDOWS = 1_000;
  * and then drains in order.
  */
 export function startRelay(options: RelayOptions): Relay {
-  const { database, handOff, servers, log, random = Math.random } = options;
+  const { database, handOff, log, random = Math.random } = options;
   const holder = options.holder ?? crypto.randomUUID();
   const stopping = new AbortController();
+  /** In a row, without anything recorded in between. */
+  let failures = 0;
   const { signal } = stopping;
-  let status: RelayStatus = { state: "connecting", published: 0, held: 0 };
+  let status: RelayStatus = {
+    state: "connecting",
+    sinceMs: Date.now(),
+    published: 0,
+    found: 0,
+    held: 0,
+    repairs: { recreated: 0, regressed: 0, purged: 0 },
+  };
   const holds = createHolds(() => performance.now());
   const tell = (state: RelayStatus["state"], reason?: string): void => {
-    if (state !== status.state) log?.info({ state, reason }, "relay");
-    status = { state, published: status.published, held: holds.size, ...(reason === undefined ? {} : { reason }) };
+    const { reason: before, ...rest } = status;
+    const sinceMs = state === status.state ? status.sinceMs : Date.now();
+    status = { ...rest, state, sinceMs, held: holds.size, ...(reason === undefined ? {} : { reason }) };
+    if (state === rest.state && reason === before) return;
+    const fields = { state, ...(reason === undefined ? {} : { reason }), ms: Date.now() - rest.sinceMs };
+    if (state === "waiting") log?.warn(fields, "the relay waits: events are kept, and published when it can go on");
+    else log?.info(fields, "the relay");
   };
 
   async function live(): Promise<void> {
-    const { monitorUrl } = options;
-    const broker = await openBroker({ servers, signal, ...(monitorUrl === undefined ? {} : { monitorUrl }) });
-    for (const warning of await broker.warnings()) log?.warn({ warning }, "about the broker");
-    try {
-      for (let failures = 0; !signal.aborted;) {
-        try {
-          const token = await lead(database, EVENT_STREAM, holder);
-          if (token === undefined) tell("standby");
-          else await reign(broker, { stream: EVENT_STREAM, holder, token }, () => (failures = 0));
-          await pause(LEADER_RENEW_MS / 2);
-        } catch (error) {
-          if (error instanceof LeadershipLost) tell("standby");
-          else tell("waiting", error instanceof Error ? error.name : "unknown");
-          const limit = Math.min(BACKOFF_MAX_MS, BACKOFF_MIN_MS * 2 ** failures++);
-          await pause(limit * (0.5 + random() / 2));
-        }
+    while (!signal.aborted) {
+      const broker = await openBroker({ ...options, signal, onFailure: (reason) => tell("waiting", reason) });
+      try {
+        await serve(broker);
+      } finally {
+        await resign(database, EVENT_STREAM, holder).catch(() => {});
+        await broker.close().catch(() => {});
       }
-    } finally {
-      await resign(database, EVENT_STREAM, holder).catch(() => {});
-      await broker.close().catch(() => {});
+    }
+  }
+
+  /** Leads or stands by, for as long as this connection to the broker is good. */
+  async function serve(broker: Broker): Promise<void> {
+    while (!signal.aborted && !broker.over()) {
+      try {
+        const trouble = broker.trouble();
+        if (trouble !== undefined) throw new BrokerTrouble(trouble);
+        const token = await lead(database, EVENT_STREAM, holder);
+        if (token === undefined) tell("standby");
+        else await reign(broker, { stream: EVENT_STREAM, holder, token });
+        await pause(LEADER_RENEW_MS / 2);
+      } catch (error) {
+        if (error instanceof LeadershipLost) tell("standby");
+        else tell("waiting", broker.trouble() ?? troubleReason(error));
+        const limit = Math.min(BACKOFF_MAX_MS, BACKOFF_MIN_MS * 2 ** failures++) * (0.5 + random() / 2);
+        if (failures === 1) await pause(limit);
+        else await letAnotherLead(limit);
+        await untilConnected(broker);
+      }
+    }
+  }
+
+  /** Whoever fails twice steps back for longer than a standby takes to look: it may have a right or a line that this one lacks. */
+  async function letAnotherLead(ms: number): Promise<void> {
+    await resign(database, EVENT_STREAM, holder).catch(() => {});
+    await pause(Math.max(ms, LEADER_RENEW_MS));
+  }
+
+  /** Looks often, for it costs nothing, and takes no lead that it could not use. */
+  async function untilConnected(broker: Broker): Promise<void> {
+    while (!signal.aborted && !broker.over() && broker.trouble() !== undefined) {
+      tell("waiting", broker.trouble());
+      await pause(BACKOFF_MIN_MS);
     }
   }
 
   const pause = (ms: number): Promise<void> => sleep(ms, undefined, { signal }).catch(() => {});
 
   /** Leads until stopped. @throws LeadershipLost, or what the broker or the database failed with. */
-  async function reign(broker: Broker, leadership: Leadership, healthy: () => void): Promise<void> {
+  async function reign(broker: Broker, leadership: Leadership): Promise<void> {
     const differences = await broker.ensureStreams(options.retentionDays ?? 30);
     for (const difference of differences)
       log?.warn({ ...difference }, "a stream is not set up as it should be: see `tributary relay stream`");
+    warn(broker);
     const over = new AbortController();
     const renewing = renew(leadership, over, AbortSignal.any([signal, over.signal]));
     const source = createRelaySource(database, holds.has);
@@ -124,16 +185,23 @@ export function startRelay(options: RelayOptions): Relay {
     signal.addEventListener("abort", ring);
     over.signal.addEventListener("abort", ring);
     try {
-      while (!signal.aborted) {
+      for (let turns = 0; !signal.aborted;) {
         source.reset();
         steps.publish("relay.reconcile.before");
-        const { state, repair, found } = await reconcile(database, broker, leadership);
-        if (repair !== undefined) log?.warn({ repair, found }, "the stream lost events: publishing them again");
+        const { state, repair, found } = await reconcile(database, broker, leadership, foundSome);
+        if (repair !== undefined) {
+          status = { ...status, repairs: { ...status.repairs, [repair]: status.repairs[repair] + 1 } };
+          log?.warn({ repair, found }, "the stream lost events: publishing them again");
+        }
         steps.publish("relay.reconcile.after");
         tell("leading");
-        const stream = { broker, leadership, source, bell, state, lastSequence: state.lastSequence, healthy };
+        const stream = { broker, leadership, source, bell, state, lastSequence: state.lastSequence };
+        const { published } = status;
         const trouble = await publishOn(stream, over.signal);
-        if (trouble !== undefined) throw new BrokerTrouble(trouble);
+        turns = status.published > published ? 0 : turns + 1;
+        // Another publisher's message is passed by looking again; one that does not stop must not make this spin.
+        if (trouble !== undefined && (trouble !== ANOTHER_PUBLISHER || turns > TURNS_MAX))
+          throw new BrokerTrouble(trouble);
       }
     } finally {
       unsubscribe();
@@ -141,6 +209,27 @@ export function startRelay(options: RelayOptions): Relay {
       over.abort();
       await renewing;
     }
+  }
+
+  let warned = false;
+  /** Once, and beside everything else: nobody waits for it. */
+  function warn(broker: Broker): void {
+    if (warned) return;
+    warned = true;
+    const say = (warning: string): void => log?.warn({ warning }, "about the broker: see `tributary relay stream`");
+    void broker.warnings().then(
+      (warnings) => warnings.forEach(say),
+      () => {},
+    );
+  }
+
+  let toldAt = 0;
+  function foundSome(found: number, left: number): void {
+    status = { ...status, found: status.found + found };
+    tell("catching_up");
+    if (performance.now() - toldAt < TELL_EVERY_MS) return;
+    toldAt = performance.now();
+    log?.info({ found: status.found, left }, "the relay finds out what the stream holds");
   }
 
   async function renew(leadership: Leadership, over: AbortController, ended: AbortSignal): Promise<void> {
@@ -159,7 +248,6 @@ export function startRelay(options: RelayOptions): Relay {
     readonly bell: ReturnType<typeof createBell>;
     /** As it was reconciled. */
     readonly state: StreamState;
-    readonly healthy: () => void;
     lastSequence: number;
   }
 
@@ -181,6 +269,7 @@ export function startRelay(options: RelayOptions): Relay {
           stream.source.look();
           lookAt = performance.now() + LOOK_EVERY_MS;
         }
+        if (stream.broker.trouble() !== undefined) return stream.broker.trouble();
         if (window.events.length === 0 && window.passed.size === 0) {
           await stream.bell.wait(Math.max(1, lookAt - performance.now()));
           // A publisher with nothing to say would learn of a stream that lost something with its next event only.
@@ -188,6 +277,7 @@ export function startRelay(options: RelayOptions): Relay {
             checkAt = performance.now() + CHECK_EVERY_MS;
             await recording;
             if (!isAsKnown(stream, await stream.broker.state())) return undefined;
+            failures = 0;
           }
         }
         const sorted = sortOut(stream.broker, window.events);
@@ -205,7 +295,7 @@ export function startRelay(options: RelayOptions): Relay {
         const trouble = outcomes.find(({ kind }) => kind !== "stored");
         if (trouble !== undefined || sorted.refused.size > 0) {
           await recording;
-          return outcomes.find((one) => one.kind === "unavailable")?.reason;
+          return whyStopped(outcomes);
         }
         if (windows % TRIM_EVERY_WINDOWS === 0) await trimRanges(database, stream.leadership.stream);
       }
@@ -245,14 +335,18 @@ export function startRelay(options: RelayOptions): Relay {
     steps.publish("relay.record.before");
     await record(database, stream.leadership, progress);
     steps.publish("relay.record.after");
-    stream.healthy();
+    failures = 0;
     const { size } = progress.parked;
     if (size > 0) log?.warn({ connections: size }, "parked: the broker refuses an event for good");
   }
 
   const living = live().then(
     () => tell("stopped"),
-    () => tell("stopped"),
+    (error: unknown) => {
+      if (!signal.aborted)
+        log?.warn({ reason: troubleReason(error) }, "the relay ended: nothing is published any more");
+      tell("stopped");
+    },
   );
   return {
     status: () => status,
@@ -261,56 +355,4 @@ export function startRelay(options: RelayOptions): Relay {
       await living;
     },
   };
-}
-
-/** Stands for the SDK's tracer once somebody has installed one, and does nothing before. */
-const tracer = trace.getTracer("tributary.pipeline");
-
-/** One for a window: each of its events carries the context of the run that committed it. Names as OpenTelemetry has them. */
-const publishSpan = (events: number): Span =>
-  tracer.startSpan("tributary.publish", {
-    kind: SpanKind.PRODUCER,
-    attributes: {
-      "messaging.system": "nats",
-      "messaging.destination.name": EVENT_STREAM,
-      "messaging.batch.message_count": events,
-    },
-  });
-
-/** The stream knows the id of a message that it no longer has: it was purged within the last two minutes. */
-const isGone = (outcome: Outcome, { firstSequence }: StreamState): boolean =>
-  outcome.kind === "duplicate" && outcome.streamSequence < firstSequence;
-
-const isAsKnown = (known: { readonly state: StreamState; readonly lastSequence: number }, is: StreamState): boolean =>
-  is.created === known.state.created &&
-  is.lastSequence === known.lastSequence &&
-  is.firstSequence === known.state.firstSequence;
-
-interface Sorted {
-  readonly sent: readonly LedgerEvent[];
-  /** The first event of each connection that can never be published, and why. */
-  readonly refused: ReadonlyMap<LedgerEvent, string>;
-}
-
-/** Leaves out what can never be published, and what follows it in its connection. */
-function sortOut(broker: Broker, events: readonly LedgerEvent[]): Sorted {
-  const stopped = new Set<string>();
-  const refused = new Map<LedgerEvent, string>();
-  const sent = events.filter((event) => {
-    if (stopped.has(event.connectionId)) return false;
-    const reason = broker.refusal(event);
-    if (reason === undefined) return true;
-    stopped.add(event.connectionId);
-    refused.set(event, reason);
-    return false;
-  });
-  return { sent, refused };
-}
-
-/** The broker answered that it cannot, or did not answer. */
-class BrokerTrouble extends Error {
-  constructor(reason: string) {
-    super(reason);
-    this.name = reason;
-  }
 }

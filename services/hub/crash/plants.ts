@@ -106,7 +106,7 @@ const RELAY_PLANTS: readonly Plant[] = [
   {
     id: "past-the-first-failure",
     means: "goes on in a connection whose event was refused",
-    file: RELAY,
+    file: "packages/pipeline/src/relay-window.ts",
     find: "    if (stopped.has(event.connectionId)) return false;\n",
     replace: "",
     trial: "poison",
@@ -123,7 +123,7 @@ const RELAY_PLANTS: readonly Plant[] = [
     id: "window-trusted",
     means: "trusts the window of message ids instead of asking the stream what it holds",
     file: PROGRESS,
-    find: "  const found = await catchUp(database, broker, leadership, { created: state.created, known });",
+    find: "  const found = await catchUp(database, broker, leadership, { state, known, foundSome });",
     replace: "  const found = 0;",
     trial: "relay dies",
   },

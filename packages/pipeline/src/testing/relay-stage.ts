@@ -10,7 +10,7 @@ import { createHandOff, type HandOff } from "../hand-off.ts";
 import { migrations } from "../migrations.ts";
 import { ensurePartitions } from "../partitions.ts";
 import { type Relay, type RelayOptions, startRelay } from "../relay.ts";
-import { type PrivateNats, startPrivateNats } from "./private-nats.ts";
+import { type PrivateNats, type PrivateNatsOptions, startPrivateNats } from "./private-nats.ts";
 import { sampleBatch } from "./sample-batch.ts";
 
 /** A database and a broker of our own, with what a test of the relay does again and again. */
@@ -41,7 +41,7 @@ export interface WriteOptions {
 
 export async function createRelayStage(
   postgres: PrivatePostgres,
-  options: { readonly maxPayloadBytes?: number } = {},
+  options: PrivateNatsOptions = {},
 ): Promise<RelayStage> {
   const url = await postgres.createDatabase();
   const database = openPostgres({ url });

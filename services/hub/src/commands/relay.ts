@@ -99,6 +99,8 @@ const WARNINGS: Readonly<Record<StreamInspection["warnings"][number], string>> =
   server_before_2_12: "nats-server 2.12 or newer is recommended",
   sync_interval_not_always:
     "sync_interval is not `always`: a power cut may take acknowledged messages, which are published again",
+  one_replica_in_cluster:
+    "the event stream has one copy in a cluster: set TRIBUTARY_STREAM_REPLICAS=3, and run `tributary relay stream --apply`",
   sync_interval_unknown: "how the broker flushes cannot be known: set NATS_MONITOR_URL, on nats-server 2.10 or newer",
 };
 
