@@ -1,4 +1,5 @@
 import fs from "node:fs";
+import { join } from "node:path";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { createLog } from "./log.ts";
 
@@ -48,4 +49,29 @@ describe("the hub's log", () => {
     expect(Object.keys(JSON.parse(line) as object).toSorted()).toEqual(["code", "level", "msg", "path", "time"]);
     expect((JSON.parse(line) as { path: string }).path).toHaveLength(200);
   });
+
+  it("keeps every field that a hub's own code tells it by name", () => {
+    const told = SPEAKERS.flatMap((folder) => fieldsTold(join(import.meta.dirname, "../../..", folder)));
+    expect(new Set(told).size).toBeGreaterThan(20);
+    for (const name of new Set(told)) {
+      const line = written((log) => log.warn({ [name]: "known" }, "x"));
+      expect([name, (JSON.parse(line) as Record<string, unknown>)[name]]).toEqual([name, "known"]);
+    }
+  });
 });
+
+/** What runs in a hub; a subscriber's process has a log of its own. */
+const SPEAKERS = ["api", "auth", "db", "integrations", "pipeline", "vault"]
+  .map((name) => `packages/${name}/src`)
+  .concat("services/hub/src");
+
+/** Names of the fields in calls such as `log?.warn({ reason, count: 3 }, "…")`; what is spread in is told elsewhere. */
+function fieldsTold(folder: string): string[] {
+  const files = fs.readdirSync(folder, { recursive: true, encoding: "utf8" });
+  return files
+    .filter((file) => file.endsWith(".ts") && !/\.test\.ts$|testing|demo/.test(file))
+    .map((file) => fs.readFileSync(join(folder, file), "utf8"))
+    .flatMap((text) => [...text.matchAll(/\blog\??\.(?:info|warn|error)\(\s*\{([^{}]*)\}/g)])
+    .flatMap(([, fields = ""]) => fields.split(",").map((field) => field.split(":")[0]?.trim() ?? ""))
+    .filter((name) => /^[a-z]\w*$/i.test(name));
+}
