@@ -159,9 +159,9 @@ const COMMIT_PLANTS: readonly Plant[] = [
     id: "two-transactions",
     means: "cursor and events in two transactions",
     file: COMMIT,
-    find: "  await withOrganization(runtime.database, lease.organizationId, async (tx) => {\n    await guard(tx, lease, cursor, backfill);\n",
+    find: "    const held = guard(tx, lease, cursor, backfill);\n",
     replace:
-      "  await withOrganization(runtime.database, lease.organizationId, (tx) => guard(tx, lease, cursor, backfill));\n  await withOrganization(runtime.database, lease.organizationId, async (tx) => {\n",
+      "    const held = withOrganization(runtime.database, lease.organizationId, (apart) => guard(apart, lease, cursor, backfill));\n",
     trial: "commit dies",
   },
   {
