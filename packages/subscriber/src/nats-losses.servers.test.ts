@@ -135,6 +135,7 @@ describe("nothing is lost, and everything in order", () => {
     await until("the third is given to another", () => again.includes("c2-1"));
     never.resolve();
     await stage.settled();
+    expect(got).toEqual(["c1-1", "c1-2", "c2-1"]);
   });
 
   it("when two processes begin at the same moment, and when the one that serves ends", async () => {
