@@ -79,7 +79,7 @@ export const OWNERS: readonly Owner[] = [
     name: "nats",
     modules: ["@nats-io/[^/]+", "nats"],
     files: [
-      "^packages/pipeline/src/(jetstream|jetstream-side|nats-connection|stream-settings|stream-messages|broker-answers|erase-messages)\\.ts$",
+      "^packages/pipeline/src/(jetstream|jetstream-side|nats-connection|stream-settings|stream-messages|relay-headers|broker-answers|erase-messages)\\.ts$",
       // Its own tests look at the broker with a plain client: a second opinion on what is on the wire.
       "^packages/pipeline/.+\\.test\\.ts$",
       "^packages/pipeline/(src/testing|test|bench)/",

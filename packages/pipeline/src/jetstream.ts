@@ -1,9 +1,10 @@
 import { jetstreamManager, RetentionPolicy, type StreamConfig } from "@nats-io/jetstream";
-import { headers, type NatsConnection } from "@nats-io/transport-node";
+import type { NatsConnection } from "@nats-io/transport-node";
 import { eventHeaders, EVENT_STREAM, HEADER } from "@tributary/contracts";
 import { type Outcome, outcome, type PubAck } from "./broker-answers.ts";
 import type { LedgerEvent } from "./ledger.ts";
 import { connectUntil, watchConnection } from "./nats-connection.ts";
+import { publishHeaders } from "./relay-headers.ts";
 import { streamMessages } from "./stream-messages.ts";
 import { type BrokerWarning, brokerWarnings, ensureStreams, type StreamDifference } from "./stream-settings.ts";
 
@@ -113,7 +114,7 @@ export async function openBroker({ servers, signal, ...options }: BrokerOptions)
 /**
  * Publishes and pairs answers by the last token of the reply subject, all on one subscription. The client's own
  * `js.publish` makes a request object and a promise a message and stops at 44–50 k/s; this reaches 140–176 k/s with
- * the same headers.
+ * the same headers, made by the client.
  */
 function createAckTracker(nc: NatsConnection) {
   const inbox = `_INBOX.${crypto.randomUUID().replaceAll("-", "")}`;
@@ -150,11 +151,7 @@ function createAckTracker(nc: NatsConnection) {
     const timer = setTimeout(resolve, ACK_WAIT_MS);
     try {
       events.forEach((event, index) => {
-        const head = messageHeaders(event);
-        head.set("Nats-Expected-Last-Sequence", String(lastSequence + index));
-        // Somebody else's message in the first place would make the numbers right again for all that follow it.
-        const before = events[index - 1];
-        if (before !== undefined) head.set("Nats-Expected-Last-Msg-Id", messageId(before));
+        const head = publishHeaders(event, { lastSequence: lastSequence + index, before: events[index - 1] });
         nc.publish(event.subject, event.payload, { headers: head, reply: `${inbox}.${id}.${index}` });
       });
       await promise;
@@ -167,17 +164,6 @@ function createAckTracker(nc: NatsConnection) {
     return outcomes.map((known) => known ?? { kind: "unavailable", reason: "no_answer" });
   }
   return { publish, giveUp };
-}
-
-/** What the stream knows an event by, and the one before it. */
-const messageId = ({ id }: LedgerEvent): string => id;
-
-function messageHeaders(event: LedgerEvent) {
-  const head = headers();
-  const attributes = { ...event, time: new Date(event.timeMs).toISOString() };
-  for (const [name, value] of eventHeaders(attributes)) head.set(name, value);
-  head.set("Nats-Msg-Id", messageId(event));
-  return head;
 }
 
 /** Room for the expected sequence, the expected id and the framing of the headers. */

@@ -30,6 +30,7 @@ const RELAY = "packages/pipeline/src/relay.ts";
 const PROGRESS = "packages/pipeline/src/relay-progress.ts";
 const SOURCE = "packages/pipeline/src/relay-source.ts";
 const JETSTREAM = "packages/pipeline/src/jetstream.ts";
+const HEADERS = "packages/pipeline/src/relay-headers.ts";
 const COMMIT = "packages/integrations/src/commit.ts";
 const RUN = "packages/subscriber/src/run.ts";
 
@@ -37,8 +38,8 @@ const RELAY_PLANTS: readonly Plant[] = [
   {
     id: "no-expected-sequence",
     means: "publishes without Nats-Expected-Last-Sequence",
-    file: JETSTREAM,
-    find: `head.set("Nats-Expected-Last-Sequence", String(lastSequence + index));`,
+    file: HEADERS,
+    find: `  text += line("Nats-Expected-Last-Sequence", String(lastSequence));\n`,
     replace: "",
     trial: "relay frozen",
   },
@@ -98,7 +99,7 @@ const RELAY_PLANTS: readonly Plant[] = [
   {
     id: "no-message-id",
     means: "publishes without Nats-Msg-Id",
-    file: JETSTREAM,
+    file: HEADERS,
     find: "const messageId = ({ id }: LedgerEvent): string => id;",
     replace: 'const messageId = (_: LedgerEvent): string => "";',
     trial: "load",
