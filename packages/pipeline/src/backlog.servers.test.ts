@@ -50,10 +50,20 @@ describe("what waits for the broker", () => {
       log: { info: say, warn: say },
     });
     await watch.look();
-    expect(watch.state()).toEqual({ connections: 0, events: 0, bytes: 0, bytesMax: 200_000, full: false });
+    expect(watch.state()).toEqual({
+      connections: 0,
+      events: 0,
+      bytes: 0,
+      bytesMax: 200_000,
+      full: false,
+      oldestAtMs: undefined,
+    });
+    const since = Date.now();
     await stage.write(randomUUID(), 500, { bytes: 300 });
     await watch.look();
     expect(watch.state()).toMatchObject({ connections: 1, events: 500, full: true });
+    expect(watch.state().oldestAtMs).toBeGreaterThan(since - 60_000);
+    expect(watch.state().oldestAtMs).toBeLessThan(Date.now() + 60_000);
     await stage.nats.restart();
     await stage.drained();
     await watch.look();
@@ -67,6 +77,6 @@ describe("what waits for the broker", () => {
     await asOwner(stage.database, (tx) =>
       run(tx, "UPDATE pipeline.position SET parked_sequence = 1, parked_reason = 'x', parked_at = now()"),
     );
-    expect(await ledgerBacklog(stage.database)).toEqual({ connections: 0, events: 0, bytes: 0 });
+    expect(await ledgerBacklog(stage.database)).toMatchObject({ connections: 0, events: 0, bytes: 0 });
   });
 });

@@ -8,6 +8,8 @@ export interface Backlog {
   readonly events: number;
   /** What they take on disk, index included; estimated from a sample, and usually right within a fifth. */
   readonly bytes: number;
+  /** When the oldest of them was committed, milliseconds since the epoch; undefined when nothing waits. */
+  readonly oldestAtMs: number | undefined;
 }
 
 /** A row's entry in the index, and its place on its page. */
@@ -15,27 +17,47 @@ const BYTES_BESIDE_ROW = 64;
 
 /**
  * By the index of unpublished positions, so the cost follows what waits and not what exists. Parked connections do not
- * count: they wait for an operator, and one of them must not stop everybody's intake; retention bounds them.
+ * count: they wait for an operator, and one of them must not stop everybody's intake; retention bounds them. The oldest
+ * is looked for in the 50 connections that have been quiet for longest.
  */
 const BACKLOG = `
 WITH waiting AS MATERIALIZED (
-  SELECT connection_id, published, head - published AS events FROM pipeline.position
+  SELECT connection_id, published, day, head - published AS events FROM pipeline.position
   WHERE head > published AND parked_sequence IS NULL
 ), sample AS (
   SELECT avg(pg_column_size(e.*)) AS bytes
   FROM (SELECT connection_id, published FROM waiting ORDER BY events DESC LIMIT 20) AS w
   CROSS JOIN LATERAL pipeline.events_after(w.connection_id, w.published, '-infinity', 25) AS e
+), oldest AS (
+  SELECT date_part('epoch', min(e.committed_at)) * 1000 AS at
+  FROM (SELECT connection_id, published FROM waiting ORDER BY day, connection_id LIMIT 50) AS w
+  CROSS JOIN LATERAL pipeline.events_after(w.connection_id, w.published, '-infinity', 1) AS e
 )
 SELECT count(*)::int AS connections, coalesce(sum(events), 0)::float8 AS events,
-  coalesce(sum(events) * (SELECT bytes + ${BYTES_BESIDE_ROW} FROM sample), 0)::float8 AS bytes
+  coalesce(sum(events) * (SELECT bytes + ${BYTES_BESIDE_ROW} FROM sample), 0)::float8 AS bytes,
+  (SELECT at FROM oldest)::float8 AS oldest_ms
 FROM waiting`;
 
 export async function ledgerBacklog(database: Database): Promise<Backlog> {
-  const [row] = await acrossOrganizations(database, "upkeep", (tx) => run<Backlog>(tx, BACKLOG));
-  return row === undefined ? NOTHING : { ...row, bytes: Math.round(row.bytes) };
+  const [row] = await acrossOrganizations(database, "upkeep", (tx) => run<Row>(tx, BACKLOG));
+  if (row === undefined) return NOTHING;
+  const { connections, events, bytes, oldest_ms: oldest } = row;
+  return {
+    connections,
+    events,
+    bytes: Math.round(bytes),
+    oldestAtMs: oldest === null ? undefined : Math.round(oldest),
+  };
 }
 
-const NOTHING: Backlog = { connections: 0, events: 0, bytes: 0 };
+interface Row {
+  readonly connections: number;
+  readonly events: number;
+  readonly bytes: number;
+  readonly oldest_ms: number | null;
+}
+
+const NOTHING: Backlog = { connections: 0, events: 0, bytes: 0, oldestAtMs: undefined };
 
 export interface BacklogState extends Backlog {
   readonly bytesMax: number;

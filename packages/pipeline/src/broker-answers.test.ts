@@ -1,5 +1,6 @@
 import { JetStreamApiError } from "@nats-io/jetstream";
 import { errors } from "@nats-io/transport-node";
+import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { BrokerTrouble, outcome, troubleReason } from "./broker-answers.ts";
 
@@ -58,4 +59,15 @@ describe("why the relay waits", () => {
   ])("is a code without words of others: %s", (_, error, reason) => {
     expect(troubleReason(error)).toBe(reason);
   });
+});
+
+it("has a row in the page for operators, whatever the reason", () => {
+  const page = readFileSync(new URL("../../../docs/OPERATIONS.md", import.meta.url), "utf8");
+  const code = readFileSync(new URL("broker-answers.ts", import.meta.url), "utf8");
+  const connection = readFileSync(new URL("nats-connection.ts", import.meta.url), "utf8");
+  const reasons = [...(code + connection).matchAll(/"([a-z]+(?:_[a-z]+)+)"/g)].map(([, reason = ""]) => reason);
+  const kinds = new Set(["out_of_turn"]);
+  const told = [...new Set(reasons)].filter((reason) => !kinds.has(reason) && reason !== "refused_unknown");
+  expect(told.length).toBeGreaterThan(12);
+  expect(told.filter((reason) => !page.includes(`\`${reason}\``))).toEqual([]);
 });

@@ -93,6 +93,8 @@ export {
   passwordVariable,
   RELAY_PERMISSIONS,
 } from "./nats-permissions.ts";
+export { troubleReason } from "./broker-answers.ts";
+export { consumersBehind, pipelineFigures, type PipelineFigures } from "./pipeline-figures.ts";
 export { type ParkedConnection, parkedConnections, unparkConnection } from "./relay-parked.ts";
 export {
   applyStreams,

@@ -57,7 +57,7 @@ export interface RelayStatus {
   readonly state: "connecting" | "standby" | "catching_up" | "leading" | "waiting" | "stopped";
   /** When the state began; milliseconds since the epoch. */
   readonly sinceMs: number;
-  /** Why it waits: a code of docs/ERRORS.md. */
+  /** Why it waits: a code of docs/OPERATIONS.md. */
   readonly reason?: string;
   /** Events published by this process. */
   readonly published: number;

@@ -54,17 +54,27 @@ const serviceKeys = z
   );
 const isPermission = (name: string): name is (typeof PERMISSIONS)[number] => PERMISSIONS.some((one) => one === name);
 
+const isBroker = (text: string): boolean => {
+  const url = URL.parse(text.trim());
+  return url !== null && ["nats:", "tls:"].includes(url.protocol) && url.hostname !== "";
+};
+
 /** Every setting there is; `.env.example` and docs/SETTINGS.md explain them in the same order. */
 const Environment = z.object({
   DATABASE_URL: z.string().startsWith("postgres").optional(),
-  NATS_URL: z.string().startsWith("nats").or(z.string().startsWith("tls")).optional(),
+  NATS_URL: z
+    .string()
+    .refine((text) => text.split(",").every(isBroker), "nats://host:port or tls://host:port, commas between several")
+    .optional(),
   NATS_MONITOR_URL: z.url({ protocol: /^https?$/ }).optional(),
+  TRIBUTARY_STREAM_REPLICAS: z.coerce.number().int().min(1).max(5).optional(),
   TRIBUTARY_BACKLOG_BYTES: z.coerce.number().int().min(1_048_576).default(BACKLOG_BYTES_MAX),
   TRIBUTARY_REPLAY_EVENTS_PER_SECOND: z.coerce.number().int().min(1).max(100_000).default(1_000),
   TRIBUTARY_DATA_DIR: z.string().min(1).default(".data"),
   TRIBUTARY_HOST: z.string().min(1).default("127.0.0.1"),
   TRIBUTARY_PORT: port.default(4600),
   TRIBUTARY_PUBLIC_ORIGIN: z.url({ protocol: /^https?$/ }).optional(),
+  TRIBUTARY_METRICS_PORT: port.optional(),
   TRIBUTARY_ROLES: z
     .string()
     .transform((text) => text.split(",").map((role) => role.trim()))
@@ -117,6 +127,8 @@ export interface Config {
   readonly natsUrl: string | undefined;
   /** nats-server's monitoring, which tells what a client is not told. */
   readonly natsMonitorUrl: string | undefined;
+  /** Copies of the streams in the broker's cluster; undefined: as they are, and one for a new one. */
+  readonly streamReplicas: number | undefined;
   /** What may wait for the broker, on disk, before intake rests. */
   readonly backlogBytes: number;
   /** How fast a replay goes that does not say. */
@@ -125,6 +137,8 @@ export interface Config {
   readonly host: string;
   readonly port: number;
   readonly publicOrigin: string;
+  /** Where figures and health are told on loopback; undefined: nowhere. */
+  readonly metricsPort: number | undefined;
   readonly roles: ReadonlySet<Role>;
   /** The key ring as JSON, or where its file is. Both undefined: a file of the data folder. */
   readonly vaultKeys: string | undefined;
@@ -179,12 +193,14 @@ export function readConfig(env: Readonly<Record<string, string | undefined>>, in
     databaseUrl: settings.DATABASE_URL,
     natsUrl: settings.NATS_URL,
     natsMonitorUrl: settings.NATS_MONITOR_URL,
+    streamReplicas: settings.TRIBUTARY_STREAM_REPLICAS,
     backlogBytes: settings.TRIBUTARY_BACKLOG_BYTES,
     replayEventsPerSecond: settings.TRIBUTARY_REPLAY_EVENTS_PER_SECOND,
     dataDir: resolve(settings.TRIBUTARY_DATA_DIR),
     host: settings.TRIBUTARY_HOST,
     port: settings.TRIBUTARY_PORT,
     publicOrigin,
+    metricsPort: settings.TRIBUTARY_METRICS_PORT,
     roles: new Set(settings.TRIBUTARY_ROLES),
     vaultKeys: settings.TRIBUTARY_VAULT_KEYS,
     vaultKeysFile: settings.TRIBUTARY_VAULT_KEYS_FILE && resolve(settings.TRIBUTARY_VAULT_KEYS_FILE),

@@ -22,17 +22,12 @@ import {
 } from "@tributary/integrations";
 import {
   append,
-  type BacklogWatch,
   createEventStream,
   createEventTail,
   createHandOff,
   eraseMessages,
-  type HandOff,
   type EventTail,
   migrations as pipelineTables,
-  type Relay,
-  startRelay,
-  watchBacklog,
   trimDeadLetters,
   trimReplays,
 } from "@tributary/pipeline";
@@ -40,7 +35,6 @@ import { migrations as vaultTables, openAuditor, openVault, VaultError } from "@
 import { apiOver, createPages } from "@tributary/web-service";
 import { Hono } from "hono";
 import { randomUUID } from "node:crypto";
-import { setTimeout as sleep } from "node:timers/promises";
 import { exportHeads, HEADS_FILE } from "./audit-heads.ts";
 import { type Config, ConfigError, keySourceOf } from "./config.ts";
 import { type DataFolder, openDataFolder } from "./data-folder.ts";
@@ -50,6 +44,7 @@ import { createLog } from "./log.ts";
 import { ownSecret } from "./own-secret.ts";
 import { auditPeople, firstAdminLink, openPeople, organizationOf } from "./people.ts";
 import type { Progress } from "./progress.ts";
+import { type Publishing, startPublishing } from "./publishing.ts";
 import { type Sandbox, startSandbox } from "./sandbox.ts";
 import { serve } from "./serve.ts";
 import { startUpkeep } from "./upkeep.ts";
@@ -145,15 +140,15 @@ async function compose(
   await eraseAgain(config, runtime);
   await moveAllPlaintext(runtime);
 
-  const backlog = await startPublishing(config, { database, handOff, log }, onStart, opened);
-  const resting = (): boolean => backlog?.state().full === true;
+  const publishing = await startPublishing(config, { database, handOff, log }, onStart, opened);
+  const { resting } = publishing;
   const scheduler = config.roles.has("scheduler") ? startScheduler(runtime, { resting }) : undefined;
   if (scheduler !== undefined) opened.push(() => scheduler.stop());
 
   const localKey = ownSecret(folder.file("subscriber.key"));
   if (auth !== undefined) {
     const nudge = (): void => scheduler?.nudge();
-    const app = routes({ config, runtime, auth, nudge, stream, tail, events, localKey, database, backlog, sandbox });
+    const app = routes({ config, runtime, auth, nudge, stream, tail, events, localKey, publishing, sandbox });
     const listener = await serve(app.fetch, { host: config.host, port: config.port, setting: "TRIBUTARY_PORT" });
     opened.push(() => listener.close());
   }
@@ -188,29 +183,6 @@ async function openHeads(
   return write;
 }
 
-/** The way to the broker, where there is one: the relay, and a watch on what waits for it. */
-async function startPublishing(
-  config: Config,
-  { database, handOff, log }: { readonly database: Database; readonly handOff: HandOff; readonly log: Runtime["log"] },
-  onStart: Progress["step"],
-  opened: (() => Promise<void> | void)[],
-): Promise<BacklogWatch | undefined> {
-  const { natsUrl: servers, natsMonitorUrl: monitorUrl } = config;
-  // Without a broker nothing waits for one: then the retention alone bounds the ledger.
-  if (servers === undefined) return undefined;
-  if (config.roles.has("relay")) {
-    onStart("Connecting to NATS");
-    const monitor = monitorUrl === undefined ? {} : { monitorUrl };
-    const relay = startRelay({ database, handOff, servers, log, ...monitor });
-    opened.push(() => relay.stop());
-    await untilStream(relay, log);
-  }
-  const backlog = watchBacklog({ database, bytesMax: config.backlogBytes, log });
-  opened.push(() => backlog.stop());
-  await backlog.look();
-  return backlog;
-}
-
 const vaultOf = (config: Config, database: Database, sandbox: Sandbox | undefined) =>
   openVault({
     database,
@@ -223,17 +195,6 @@ const vaultOf = (config: Config, database: Database, sandbox: Sandbox | undefine
     publicOrigin: config.publicOrigin,
     ...(sandbox === undefined ? {} : { origins: sandbox.origins }),
   });
-
-/** A broker that is away delays nothing but itself: events are taken in and published when it is back. */
-async function untilStream(relay: Relay, log: Runtime["log"]): Promise<void> {
-  for (let waitedMs = 0; waitedMs < STREAM_MS_MAX; waitedMs += 20) {
-    const { state } = relay.status();
-    if (state === "leading" || state === "standby") return;
-    await sleep(20);
-  }
-  log.warn({ reason: relay.status().reason }, "NATS is not there yet; events are kept and published when it is");
-}
-const STREAM_MS_MAX = 5_000;
 
 async function openDatabase(config: Config, folder: DataFolder): Promise<Database> {
   if (config.databaseUrl === undefined) return openPglite({ dataDir: folder.file("database") });
@@ -282,14 +243,13 @@ interface RouteParts {
   readonly tail: EventTail;
   readonly events: EventServices;
   readonly localKey: string;
-  readonly database: Database;
-  readonly backlog: BacklogWatch | undefined;
+  readonly publishing: Publishing;
   readonly sandbox: Sandbox | undefined;
 }
 
 /** Who answers which path: health, sign-in, RPC, the API, and the pages for the rest. */
 function routes(parts: RouteParts): Hono {
-  const { config, runtime, auth, nudge, stream, tail, events, localKey, database, backlog } = parts;
+  const { config, runtime, auth, nudge, stream, tail, events, localKey, publishing } = parts;
   const serviceKeys = createServiceKeys([
     ...config.serviceKeys,
     { name: "local", organizationId: config.organizationId, key: localKey },
@@ -306,21 +266,33 @@ function routes(parts: RouteParts): Hono {
   const api = createApi({
     runtime,
     connections,
-    ingress: createIngress(runtime, { resting: () => backlog?.state().full === true }),
+    ingress: createIngress(runtime, { resting: publishing.resting }),
     tail,
     guard,
-    people: openPeople(config, database),
+    people: openPeople(config, runtime.database),
     origin: config.publicOrigin,
     sandbox: config.sandbox !== undefined,
     ...(parts.sandbox === undefined ? {} : { triggers: parts.sandbox }),
     nudge,
   });
   const app = new Hono();
-  app.route("/", healthRoutes(database, backlog?.state));
+  app.use(async (c, next) => {
+    const since = performance.now();
+    await next();
+    publishing.requests.record(partOf(c.req.path), c.res.status, performance.now() - since);
+  });
+  app.route("/", healthRoutes(publishing.health));
   app.all("/auth/*", (c) => auth.handler(c.req.raw));
   app.all("/api/*", (c) => api.fetch(c.req.raw));
   app.all("/webhooks/*", (c) => api.fetch(c.req.raw));
   app.route("/", createRpc({ guard, origin: config.publicOrigin, stream, ...events, connections, runtime }));
   app.route("/", createPages({ api: apiOver((request) => api.fetch(request)), signInPath: "/auth/signin" }));
   return app;
+}
+
+/** A few words, whatever is asked for: each is a series of figures. */
+function partOf(path: string): string {
+  const [, first = ""] = path.split("/");
+  if (first.startsWith("tributary.")) return "rpc";
+  return ["api", "auth", "webhooks", "healthz", "readyz"].includes(first) ? first : "pages";
 }

@@ -1,8 +1,9 @@
 import type { Database } from "@tributary/db";
 import { errorName, type Log } from "@tributary/integrations";
-import { dropExpiredPartitions, ensurePartitions } from "@tributary/pipeline";
+import { consumersBehind, dropExpiredPartitions, ensurePartitions, ledgerBacklog } from "@tributary/pipeline";
 
 const EVERY_MS = 3_600_000;
+const DAY_MS = 86_400_000;
 
 export interface UpkeepOptions {
   readonly database: Database;
@@ -25,8 +26,10 @@ export async function startUpkeep(options: UpkeepOptions): Promise<() => Promise
   const { database, log, now, retentionDays, relayed, sweep } = options;
   const once = async (): Promise<void> => {
     await ensurePartitions(database, now());
+    await tellLosses(options);
     const dropped = await dropExpiredPartitions(database, now(), { retentionDays, keepUnpublished: relayed });
     if (dropped.length > 0) log.info({ count: dropped.length }, "days of events were dropped");
+    await tellKept(options);
     await sweep();
   };
   await once();
@@ -40,4 +43,29 @@ export async function startUpkeep(options: UpkeepOptions): Promise<() => Promise
     clearInterval(timer);
     await under;
   };
+}
+
+/** The last day of which events are dropped. */
+const lastDay = ({ now, retentionDays }: UpkeepOptions): string =>
+  new Date(now().getTime() - retentionDays * DAY_MS).toISOString().slice(0, 10);
+
+/** A consumer over HTTP that was away for the whole retention misses what is dropped now: somebody should know. */
+async function tellLosses(options: UpkeepOptions): Promise<void> {
+  const { database, log } = options;
+  for (const { organizationId: organization, consumer, connections } of await consumersBehind(
+    database,
+    lastDay(options),
+  ))
+    log.warn(
+      { organization, consumer, connections },
+      "a consumer has not read events that have had their time: it will not get them",
+    );
+}
+
+/** What waits for the broker outlives the retention; the disk is bounded by what may wait. */
+async function tellKept({ database, log, now, retentionDays, relayed }: UpkeepOptions): Promise<void> {
+  if (!relayed) return;
+  const { connections, events, bytes, oldestAtMs = Infinity } = await ledgerBacklog(database);
+  if (oldestAtMs >= now().getTime() - (retentionDays + 1) * DAY_MS) return;
+  log.warn({ connections, events, bytes }, "events wait for the broker for longer than they are kept: none is dropped");
 }

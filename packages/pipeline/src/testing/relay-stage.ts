@@ -21,6 +21,7 @@ export interface RelayStage {
   readonly handOff: HandOff;
   /** Stopped with the stage. */
   relay(options?: Partial<RelayOptions>): Relay;
+  stopRelays(): Promise<void>;
   /** Commits events of a connection; tells the relay of it unless `announce` is false. */
   write(connectionId: string, count: number, options?: WriteOptions): Promise<void>;
   /** Resolves when no connection has anything left to publish. */
@@ -50,6 +51,9 @@ export async function createRelayStage(
   const nats = await startPrivateNats(options);
   const handOff = await createHandOff({ database, process: randomUUID() });
   const relays: Relay[] = [];
+  const stopRelays = async (): Promise<void> => {
+    await Promise.all(relays.splice(0).map((one) => one.stop()));
+  };
   const onBroker = async <T>(work: (jsm: JetStreamManager) => Promise<T>): Promise<T> => {
     const nc = await connect({ servers: nats.url });
     try {
@@ -64,6 +68,7 @@ export async function createRelayStage(
     nats,
     handOff,
     onBroker,
+    stopRelays,
     relay: (more = {}) => {
       const started = startRelay({ database, handOff, servers: nats.url, ...more });
       relays.push(started);
@@ -79,7 +84,7 @@ export async function createRelayStage(
     drained: (seconds) => until("everything is published", async () => (await unpublished(database)) === 0, seconds),
     streamed: () => streamed(nats.url),
     stop: async () => {
-      await Promise.all(relays.splice(0).map((one) => one.stop()));
+      await stopRelays();
       await handOff.stop();
       await nats.stop();
       await database.close();

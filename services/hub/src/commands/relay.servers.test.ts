@@ -1,6 +1,6 @@
 import { withOrganization } from "@tributary/db";
 import { type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
-import { append } from "@tributary/pipeline";
+import { append, parkedConnections } from "@tributary/pipeline";
 import { createRelayStage, type RelayStage, sampleBatch, until } from "@tributary/pipeline/testing";
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -19,9 +19,11 @@ afterAll(async () => {
   await postgres.stop();
 });
 
-async function tributary(...argv: string[]) {
+const tributary = (...argv: string[]) => tributaryIn({}, ...argv);
+
+async function tributaryIn(more: Readonly<Record<string, string>>, ...argv: string[]) {
   const [out, err]: [string[], string[]] = [[], []];
-  const env = { DATABASE_URL: stage.url, NATS_URL: stage.nats.url, TRIBUTARY_SANDBOX: "true" };
+  const env = { DATABASE_URL: stage.url, NATS_URL: stage.nats.url, TRIBUTARY_SANDBOX: "true", ...more };
   const code = await runCommandLine([...argv, "--json"], [relayCommand, natsCommand], {
     env,
     integrations: [],
@@ -29,7 +31,8 @@ async function tributary(...argv: string[]) {
     stderr: { write: (text: string) => err.push(text) },
     now: () => new Date(0),
   });
-  return { code, json: JSON.parse(out.join("") || "null") as Record<string, unknown> };
+  const json = JSON.parse(out.join("") || "null") as Record<string, unknown>;
+  return { code, json, text: [...out, ...err].join("") };
 }
 
 describe("tributary relay", () => {
@@ -44,10 +47,11 @@ describe("tributary relay", () => {
         name: "TRIBUTARY_EVENTS",
         subjects: ["evt.v1.>", "mine.>"],
         max_bytes: 1e9,
+        max_msgs_per_subject: 1e6,
         duplicate_window: 1e9,
       }),
     );
-    const differing = ["subjects", "discard", "max_age", "duplicate_window", "max_bytes"];
+    const differing = ["subjects", "discard", "max_age", "duplicate_window", "max_msgs_per_subject"];
     const settings = (json: Record<string, unknown>, key: "streams" | "left") =>
       key === "left"
         ? (json["left"] as { setting: string }[]).map(({ setting }) => setting)
@@ -59,13 +63,18 @@ describe("tributary relay", () => {
     const config = () => stage.onBroker(async (jsm) => (await jsm.streams.info("TRIBUTARY_EVENTS")).config);
     expect(await config()).toMatchObject({ subjects: ["evt.v1.>", "mine.>"], discard: "old", max_age: 0 });
     const applied = await tributary("relay", "stream", "--apply");
-    expect(settings(applied.json, "left")).toEqual(["max_bytes"]);
+    expect(settings(applied.json, "left")).toEqual(["max_msgs_per_subject"]);
     expect(await config()).toMatchObject({
       subjects: ["evt.v1.>", "mine.>", "sys.v1.>"],
       discard: "new",
       max_age: 30 * 86_400e9,
       duplicate_window: 120e9,
       max_bytes: 1e9,
+    });
+    expect((await tributary("relay", "stream")).json).toMatchObject({
+      streams: expect.arrayContaining([
+        expect.objectContaining({ holds: { messages: 0, bytes: 0, bytesMax: 1e9, replicas: 1 } }),
+      ]) as unknown,
     });
     expect((await tributary("relay", "stream")).json["warnings"]).toContain("sync_interval_unknown");
   });
@@ -88,10 +97,41 @@ describe("tributary relay", () => {
     expect((await stage.streamed()).get(connectionId)).toEqual([1, 3]);
   });
 
-  it("says how much waits", async () => {
+  it("says who publishes, what waits and since when, and what stands still", async () => {
+    const connectionId = randomUUID();
+    const parking = stage.relay();
+    await stage.write(connectionId, 1, { bytes: 70_000 });
+    await until("it is parked", async () => (await parkedConnections(stage.database, "acme")).length === 1);
+    await stage.write(randomUUID(), 7);
+    await stage.drained();
+    const led = await tributary("relay", "status");
+    expect(led).toMatchObject({
+      code: EXIT.ok,
+      json: {
+        broker: true,
+        led: true,
+        acknowledgedAt: expect.stringMatching(/^2\d{3}-/) as string,
+        waiting: { events: 0, bytesMax: 10_737_418_240, oldestAt: null },
+        parked: [{ reason: "message_too_large", connections: 1 }],
+      },
+    });
+    await stage.stopRelays();
+    expect(parking.status().state).toBe("stopped");
     const batch = sampleBatch(randomUUID(), 20);
     await withOrganization(stage.database, "acme", (tx) => append(tx, batch));
-    expect((await tributary("relay", "backlog")).json).toMatchObject({ bytesMax: 10_737_418_240 });
+    const left = await tributary("relay", "status");
+    expect(left.json).toMatchObject({
+      led: false,
+      waiting: { connections: 1, events: 20, oldestAt: expect.stringMatching(/^2\d{3}-/) as string },
+    });
+  });
+
+  it("names why the broker cannot be used, without its address", async () => {
+    const env = { NATS_URL: "nats://relay:secret-word@127.0.0.1:1" };
+    const { code, text } = await tributaryIn(env, "relay", "stream");
+    expect(code).toBe(EXIT.unreachable);
+    expect(text).toContain("no_connection");
+    expect(text).not.toContain("secret-word");
   });
 });
 

@@ -1,11 +1,14 @@
 import { EVENT_RETENTION_DAYS } from "@tributary/api";
+import type { Database } from "@tributary/db";
 import {
   applyStreams,
   inspectStreams,
   ledgerBacklog,
   parkedConnections,
+  pipelineFigures,
   type StreamDifference,
   type StreamInspection,
+  troubleReason,
   unparkConnection,
 } from "@tributary/pipeline";
 import { Command } from "commander";
@@ -17,15 +20,12 @@ import { withData } from "./open-data.ts";
 export function relayCommand(context: CommandContext): Command {
   const relay = new Command("relay").description("the road from the ledger to the broker");
   relay
-    .command("backlog")
-    .description("how much waits for the broker")
+    .command("status")
+    .description("whether somebody publishes, how much waits for the broker and since when, and what stands still")
     .action((_options: object, command: Command) =>
       withData(context, async ({ database, config }) => {
-        const backlog = { ...(await ledgerBacklog(database)), bytesMax: config.backlogBytes };
-        const { connections, events, bytes, bytesMax } = backlog;
-        report(context, command, backlog, [
-          `${events} events of ${connections} connections wait, about ${bytes} of ${bytesMax} bytes`,
-        ]);
+        const status = await statusOf(database, config);
+        report(context, command, status, statusLines(status, context.now()));
       }),
     );
   relay
@@ -62,6 +62,63 @@ export function relayCommand(context: CommandContext): Command {
   return relay;
 }
 
+async function statusOf(database: Database, { natsUrl, backlogBytes: bytesMax }: Config) {
+  const [{ led, parked, acknowledged }, backlog] = await Promise.all([
+    pipelineFigures(database),
+    ledgerBacklog(database),
+  ]);
+  const { oldestAtMs, ...waiting } = backlog;
+  return {
+    /** Without a broker nothing is published, and nothing waits. */
+    broker: natsUrl !== undefined,
+    led,
+    acknowledgedAt: acknowledged === undefined ? null : iso(acknowledged.atMs),
+    streamSequence: acknowledged?.streamSequence ?? null,
+    waiting: { ...waiting, bytesMax, oldestAt: oldestAtMs === undefined ? null : iso(oldestAtMs) },
+    parked,
+  };
+}
+
+type Status = Awaited<ReturnType<typeof statusOf>>;
+
+const UNITS = ["bytes", "KiB", "MiB", "GiB", "TiB"] as const;
+
+/** For people; `--json` has the bytes. */
+function size(bytes: number): string {
+  const power = Math.min(UNITS.length - 1, bytes < 1 ? 0 : Math.floor(Math.log2(bytes) / 10));
+  return `${Number((bytes / 1024 ** power).toFixed(1))} ${UNITS[power]}`;
+}
+
+const iso = (ms: number): string => new Date(ms).toISOString();
+
+/** Each line that asks for something names the next step. */
+function statusLines({ broker, led, acknowledgedAt, streamSequence, waiting, parked }: Status, now: Date): string[] {
+  const { connections, events, bytes, bytesMax, oldestAt } = waiting;
+  const since = oldestAt === null ? "" : ` since ${oldestAt}`;
+  const days = oldestAt === null ? 0 : (now.getTime() - Date.parse(oldestAt)) / 86_400_000;
+  return [
+    ...(broker ? [] : ["NATS_URL is not set here: without a broker nothing is published"]),
+    led
+      ? "a relay leads the event stream"
+      : "no relay leads the event stream: start a hub with the role `relay`; why one waits stands in its log and at its /healthz",
+    acknowledgedAt === null
+      ? "the broker has acknowledged nothing yet"
+      : `the broker acknowledged last at ${acknowledgedAt}, up to ${streamSequence} in the stream`,
+    events === 0
+      ? "nothing waits for the broker"
+      : `${events} events of ${connections} connections wait${since}, about ${size(bytes)} of ${size(bytesMax)}`,
+    ...(bytes > bytesMax
+      ? ["the intake rests until less waits: bring the broker back, or raise TRIBUTARY_BACKLOG_BYTES"]
+      : []),
+    ...(days > EVENT_RETENTION_DAYS
+      ? [`what waits longer than ${EVENT_RETENTION_DAYS} days is kept until it is published`]
+      : []),
+    ...parked.map(
+      ({ reason, connections: count }) => `${count} connections are parked: ${reason}; see \`tributary relay parked\``,
+    ),
+  ];
+}
+
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 const parkedLine = (one: Awaited<ReturnType<typeof parkedConnections>>[number]): string =>
@@ -69,7 +126,13 @@ const parkedLine = (one: Awaited<ReturnType<typeof parkedConnections>>[number]):
 
 async function showStreams(context: CommandContext, command: Command, apply: boolean): Promise<void> {
   const config = readConfig(context.env, context.integrations);
-  const options = { servers: brokerOf(config), retentionDays: EVENT_RETENTION_DAYS, ...monitorOf(config) };
+  const { streamReplicas: replicas } = config;
+  const options = {
+    servers: brokerOf(config),
+    retentionDays: EVENT_RETENTION_DAYS,
+    ...(replicas === undefined ? {} : { replicas }),
+    ...monitorOf(config),
+  };
   if (!apply) {
     const inspection = await answered(inspectStreams(options));
     const differs = inspection.streams.some(({ exists, differences }) => !exists || differences.length > 0);
@@ -89,10 +152,19 @@ function brokerOf({ natsUrl }: Config): string {
 
 const monitorOf = ({ natsMonitorUrl }: Config) => (natsMonitorUrl === undefined ? {} : { monitorUrl: natsMonitorUrl });
 
-/** What the client says may quote its address, which may hold a password. */
+/** A code and no more: what the client says may quote its address, which may hold a password. */
 const answered = <T>(asked: Promise<T>): Promise<T> =>
-  asked.catch(() => {
-    throw new CommandFailure(EXIT.unreachable, "NATS at NATS_URL does not answer, or refuses the credentials");
+  asked.catch((error: unknown) => {
+    const reason = troubleReason(error);
+    if (reason.startsWith("jetstream_"))
+      throw new CommandFailure(
+        EXIT.failed,
+        `JetStream at NATS_URL refuses: ${reason}; docs/OPERATIONS.md says what to do`,
+      );
+    throw new CommandFailure(
+      EXIT.unreachable,
+      `NATS at NATS_URL cannot be used: ${reason}; docs/OPERATIONS.md says what to do`,
+    );
   });
 
 const WARNINGS: Readonly<Record<StreamInspection["warnings"][number], string>> = {
@@ -107,14 +179,17 @@ const WARNINGS: Readonly<Record<StreamInspection["warnings"][number], string>> =
 const inspectionLines = ({ version, streams, warnings }: StreamInspection): string[] => [
   `nats-server ${version}`,
   ...warnings.map((warning) => `warning: ${WARNINGS[warning]}`),
-  ...streams.flatMap(({ stream, exists, differences }) =>
-    !exists
-      ? [`${stream}: missing`]
-      : differences.length === 0
-        ? [`${stream}: as it should be`]
-        : differences.map(differenceLine),
-  ),
+  ...streams.flatMap(streamLines),
 ];
+
+function streamLines({ stream, holds, differences }: StreamInspection["streams"][number]): string[] {
+  if (holds === undefined) return [`${stream}: missing`];
+  const { messages, bytes, bytesMax, replicas } = holds;
+  const room = bytesMax === 0 ? "" : ` of ${size(bytesMax)}`;
+  const held = `${messages} messages, ${size(bytes)}${room}, ${replicas === 1 ? "1 copy" : `${replicas} copies`}`;
+  if (differences.length === 0) return [`${stream}: as it should be (${held})`];
+  return [`${stream}: ${held}`, ...differences.map(differenceLine)];
+}
 
 const differenceLine = ({ stream, setting, is, should, changeable }: StreamDifference): string =>
   `${stream}: ${setting} is ${is} and should be ${should}${changeable ? "" : "; it stays until the stream is made anew or changed by hand"}`;

@@ -1,0 +1,75 @@
+import { run } from "@tributary/db";
+import { asOwner, type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
+import { createRelayStage, type RelayStage } from "@tributary/pipeline/testing";
+import { randomUUID } from "node:crypto";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { startUpkeep } from "./upkeep.ts";
+
+let postgres: PrivatePostgres;
+let stage: RelayStage;
+beforeAll(async () => {
+  postgres = await startPrivatePostgres();
+  stage = await createRelayStage(postgres);
+});
+afterAll(async () => {
+  await stage.stop();
+  await postgres.stop();
+});
+
+const RETENTION_DAYS = 30;
+const inDays = (days: number) => () => new Date(Date.now() + days * 86_400_000);
+const eventsKept = async (): Promise<number> =>
+  (await asOwner(stage.database, (tx) => run(tx, "SELECT 1 FROM pipeline.event"))).length;
+
+async function upkeep(days: number, relayed: boolean): Promise<unknown[]> {
+  const said: unknown[] = [];
+  const say = (fields: Readonly<Record<string, unknown>>, message: string): void =>
+    void said.push({ ...fields, message });
+  const stop = await startUpkeep({
+    database: stage.database,
+    log: { info: say, warn: say, error: say },
+    now: inDays(days),
+    retentionDays: RETENTION_DAYS,
+    relayed,
+    sweep: () => Promise.resolve(),
+  });
+  await stop();
+  return said;
+}
+
+it("says what a broker that is away holds back, and who misses what is dropped", async () => {
+  const connectionId = randomUUID();
+  await stage.write(connectionId, 12);
+  await asOwner(stage.database, (tx) =>
+    run(
+      tx,
+      `INSERT INTO pipeline.consumer (organization_id, name, types, created_at, last_seen_at, until)
+       VALUES ('acme', 'slow', '{}', now(), now(), now()), ('acme', 'other', '{some.Type}', now(), now(), now()),
+         ('acme', 'done', '{}', now(), now(), now())`,
+    ),
+  );
+  await asOwner(stage.database, (tx) =>
+    run(
+      tx,
+      `INSERT INTO pipeline.consumer_position (organization_id, consumer, connection_id, settled)
+       VALUES ('acme', 'done', $1, 12), ('acme', 'slow', $1, 3)`,
+      [connectionId],
+    ),
+  );
+  expect(await upkeep(RETENTION_DAYS - 1, true)).toEqual([]);
+  const missing = {
+    organization: "acme",
+    consumer: "slow",
+    connections: 1,
+    message: expect.stringContaining("will not get them") as string,
+  };
+  const held = { connections: 1, events: 12, message: expect.stringContaining("none is dropped") as string };
+  expect(await upkeep(RETENTION_DAYS + 2, true)).toEqual([missing, expect.objectContaining(held)]);
+  expect(await eventsKept()).toBe(12);
+  stage.relay();
+  await stage.drained();
+  const dropped = { message: "days of events were dropped" };
+  expect(await upkeep(RETENTION_DAYS + 2, true)).toEqual([missing, expect.objectContaining(dropped)]);
+  expect(await eventsKept()).toBe(0);
+  expect(await upkeep(RETENTION_DAYS + 2, true)).toEqual([]);
+});
