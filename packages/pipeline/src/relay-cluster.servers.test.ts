@@ -63,7 +63,7 @@ describe("a stream of three copies", () => {
         const id = connections[turn % connections.length] ?? "";
         await stage.write(id, 200);
         totals.set(id, (totals.get(id) ?? 0) + 200);
-        await sleep(10);
+        await sleep(40);
       }
     })();
     await until("it publishes", () => relay.status().published > 1_000, 30);

@@ -18,6 +18,7 @@ import {
   trimRanges,
 } from "./relay-progress.ts";
 import { createRelaySource, type RelayWindow } from "./relay-source.ts";
+import type { StreamDifference } from "./stream-settings.ts";
 import { ANOTHER_PUBLISHER, isAsKnown, isGone, publishSpan, type Sorted, sortOut, whyStopped } from "./relay-window.ts";
 
 /** Tells tests where the relay is. Costs nothing when nobody listens. */
@@ -106,6 +107,7 @@ export function startRelay(options: RelayOptions): Relay {
     repairs: { recreated: 0, regressed: 0, purged: 0 },
   };
   const holds = createHolds(() => performance.now());
+  const about = tellAboutBroker(log);
   const tell = (state: RelayStatus["state"], reason?: string): void => {
     const { reason: before, ...rest } = status;
     const sinceMs = state === status.state ? status.sinceMs : Date.now();
@@ -139,11 +141,13 @@ export function startRelay(options: RelayOptions): Relay {
         else await reign(broker, { stream: EVENT_STREAM, holder, token });
         await pause(LEADER_RENEW_MS / 2);
       } catch (error) {
-        if (error instanceof LeadershipLost) tell("standby");
-        else tell("waiting", broker.trouble() ?? troubleReason(error));
+        if (signal.aborted) return;
+        const reason = error instanceof LeadershipLost ? undefined : (broker.trouble() ?? troubleReason(error));
+        tell(reason === undefined ? "standby" : "waiting", reason);
         const limit = Math.min(BACKOFF_MAX_MS, BACKOFF_MIN_MS * 2 ** failures++) * (0.5 + random() / 2);
-        if (failures === 1) await pause(limit);
-        else await letAnotherLead(limit);
+        const ofBroker = reason !== undefined && !reason.startsWith("database_");
+        if (ofBroker && failures > 1) await letAnotherLead(limit);
+        else await pause(limit);
         await untilConnected(broker);
       }
     }
@@ -167,10 +171,8 @@ export function startRelay(options: RelayOptions): Relay {
 
   /** Leads until stopped. @throws LeadershipLost, or what the broker or the database failed with. */
   async function reign(broker: Broker, leadership: Leadership): Promise<void> {
-    const differences = await broker.ensureStreams(options.retentionDays ?? 30);
-    for (const difference of differences)
-      log?.warn({ ...difference }, "a stream is not set up as it should be: see `tributary relay stream`");
-    warn(broker);
+    about.differences(await broker.ensureStreams(options.retentionDays ?? 30));
+    about.warnings(broker);
     const over = new AbortController();
     const renewing = renew(leadership, over, AbortSignal.any([signal, over.signal]));
     const source = createRelaySource(database, holds.has);
@@ -209,18 +211,6 @@ export function startRelay(options: RelayOptions): Relay {
       over.abort();
       await renewing;
     }
-  }
-
-  let warned = false;
-  /** Once, and beside everything else: nobody waits for it. */
-  function warn(broker: Broker): void {
-    if (warned) return;
-    warned = true;
-    const say = (warning: string): void => log?.warn({ warning }, "about the broker: see `tributary relay stream`");
-    void broker.warnings().then(
-      (warnings) => warnings.forEach(say),
-      () => {},
-    );
   }
 
   let toldAt = 0;
@@ -353,6 +343,31 @@ export function startRelay(options: RelayOptions): Relay {
     stop: async () => {
       stopping.abort();
       await living;
+    },
+  };
+}
+
+/** Says what an operator should know, once, however often the lead is taken. */
+function tellAboutBroker(log: RelayLog | undefined) {
+  let differed = "[]";
+  let warned = false;
+  return {
+    differences: (differences: readonly StreamDifference[]): void => {
+      const now = JSON.stringify(differences);
+      if (now === differed) return;
+      differed = now;
+      for (const difference of differences)
+        log?.warn({ ...difference }, "a stream is not set up as it should be: see `tributary relay stream`");
+    },
+    /** Beside everything else: nobody waits for it. */
+    warnings: (broker: Broker): void => {
+      if (warned) return;
+      warned = true;
+      const say = (warning: string): void => log?.warn({ warning }, "about the broker: see `tributary relay stream`");
+      void broker.warnings().then(
+        (warnings) => warnings.forEach(say),
+        () => {},
+      );
     },
   };
 }
