@@ -1,5 +1,6 @@
 import { acrossOrganizations, type Database } from "@tributary/db";
 import { setTimeout as sleep } from "node:timers/promises";
+import { type Attempts, createAttempts } from "./attempts.ts";
 import {
   acquireConsumer,
   releaseAllConsumers,
@@ -82,8 +83,7 @@ export interface EventStreamOptions {
 
 interface Served {
   readonly stream: ConsumerStream;
-  /** How often each outstanding event was sent, by "<connection> <sequence>". */
-  readonly attempts: Map<string, number>;
+  readonly attempts: Attempts;
   alive: boolean;
 }
 
@@ -97,7 +97,7 @@ export async function createEventStream(options: EventStreamOptions): Promise<Ev
   const { database, handOff, clock = () => performance.now(), uuid = () => crypto.randomUUID() } = options;
   const positions = createPositionWriter(database);
   const served = new Map<string, Served>();
-  const remembered = new Map<string, Map<string, number>>();
+  const remembered = new Map<string, Attempts>();
   const stopped = new AbortController();
   if (database.engine === "pglite") await releaseAllConsumers(database);
   /** Replays and redriven letters of all consumers here are looked for at once, and then by whoever has some. */
@@ -130,18 +130,13 @@ export async function createEventStream(options: EventStreamOptions): Promise<Ev
     if (hold === undefined) return;
     const key = consumerKey(wish);
     const stream = createConsumerStream({ ...wish, hold, database, positions, clock, signal });
-    const attempts = remembered.get(key) ?? new Map<string, number>();
+    const attempts = remembered.get(key) ?? createAttempts();
     const entry: Served = { stream, attempts, alive: true };
     served.set(key, entry);
     stream.poke();
     const renewing = keep(wish, holder, entry, over, signal);
     try {
-      for await (const event of stream.events()) {
-        const name = attemptKey(event);
-        const attempt = (attempts.get(name) ?? 0) + 1;
-        attempts.set(name, attempt);
-        yield { ...event, attempt };
-      }
+      for await (const event of stream.events()) yield { ...event, attempt: attempts.next(event) };
       if (over.signal.aborted) throw over.signal.reason;
     } finally {
       over.abort();
@@ -174,7 +169,7 @@ export async function createEventStream(options: EventStreamOptions): Promise<Ev
     }
   }
 
-  function remember(key: string, attempts: Map<string, number>): void {
+  function remember(key: string, attempts: Attempts): void {
     remembered.delete(key);
     if (attempts.size > 0) remembered.set(key, attempts);
     const [oldest] = remembered.keys();
@@ -188,7 +183,7 @@ export async function createEventStream(options: EventStreamOptions): Promise<Ev
     const entry = served.get(consumerKey(settlement));
     if (entry !== undefined) entry.alive = true;
     const { replayId = "", redrive = 0 } = settlement;
-    entry?.attempts.delete(attemptKey({ connectionId, sequence, replayId, redrive }));
+    entry?.attempts.settled({ connectionId, sequence, replayId, redrive });
     if (replayId !== "" || redrive > 0) return settleAgain(settlement, replayId, redrive, entry);
     if (settlement.outcome === "dead_letter") await bury(database, fateOf(settlement));
     const here = entry?.stream.settle(connectionId, sequence);
@@ -226,9 +221,6 @@ export async function createEventStream(options: EventStreamOptions): Promise<Ev
 }
 
 const WATCH_EVERY_MS = 1_000;
-
-const attemptKey = (event: Pick<AgainEvent, "connectionId" | "sequence" | "replayId" | "redrive">): string =>
-  `${event.connectionId} ${event.sequence} ${event.replayId} ${event.redrive}`;
 
 const fateOf = ({ organizationId, consumer, connectionId, sequence, replayId = "", reason = "" }: Settlement) => ({
   organizationId,
