@@ -63,8 +63,8 @@ interface Step {
 export function createConsumerStream(options: ConsumerStreamOptions): ConsumerStream {
   const { database, positions, types, window, hold, signal, clock } = options;
   const lanes = new Map<string, Lane>();
-  /** Connections with something to read, in the order of their turns. */
-  const ready = new Set<string>();
+  /** Connections with something to read, in the order of their turns, each with a sequence that it has reached; 0: unknown. */
+  const ready = new Map<string, bigint>();
   const recent = createRecent(clock);
   const inHand = createHand();
   const bell = createBell();
@@ -123,8 +123,9 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
   }
 
   async function readOn(): Promise<void> {
-    const [connectionId] = ready;
-    if (connectionId === undefined) return nextPage();
+    const [next] = ready;
+    if (next === undefined) return nextPage();
+    const [connectionId, head] = next;
     ready.delete(connectionId);
     const lane = lanes.get(connectionId) ?? (await openLane(connectionId));
     if (hold && lane.outstanding > 0) return;
@@ -139,8 +140,11 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
     if (steps === undefined) return;
     const before = inHand.bytes;
     for (const step of steps) take(lane, step);
+    // The ledger ends before the head: what is missing was erased, or dropped with its day. Nobody waits for it.
+    if (near.length === 0 && steps.length < limit && head > lane.read.sequence)
+      lane.step({ ...lane.read, sequence: head }, false);
     inHand.weigh(steps.length, before);
-    if (steps.length === limit) ready.add(connectionId);
+    if (steps.length === limit) ready.set(connectionId, head);
     if (lane.outstanding === 0) save(lane);
     rest(lane);
   }
@@ -173,7 +177,7 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
     const page = await reader((tx) => unreadConnections(tx, options, walk ?? FIRST_ID, PAGE));
     for (const { connectionId, head } of page) {
       const lane = lanes.get(connectionId);
-      if (lane === undefined || lane.read.sequence < head) ready.add(connectionId);
+      if (lane === undefined || lane.read.sequence < head) ready.set(connectionId, head);
     }
     walk = page.length < PAGE ? undefined : page.at(-1)?.connectionId;
     const now = clock();
@@ -207,9 +211,10 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
       }
   }
 
-  function wake(connectionId: string): void {
-    if (ready.size < READY_MAX) ready.add(connectionId);
-    else walk ??= FIRST_ID;
+  function wake(connectionId: string, head: bigint): void {
+    const known = ready.get(connectionId);
+    if (known === undefined && ready.size >= READY_MAX) walk ??= FIRST_ID;
+    else if (known === undefined || known < head) ready.set(connectionId, head);
   }
 
   return {
@@ -219,11 +224,11 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
       else if (said.kind === "settled") lookAt = 0;
       else if (said.kind === "connection") {
         recent.forget(said.connectionId);
-        wake(said.connectionId);
+        wake(said.connectionId, 0n);
       } else {
         // Where a dead letter may hold the connection, each event needs a look at the database.
         if (!hold) recent.offer(said.batch, said.firstSequence);
-        wake(said.batch.connectionId);
+        wake(said.batch.connectionId, said.firstSequence + BigInt(said.batch.events.length) - 1n);
       }
       bell.ring();
     },
@@ -232,20 +237,20 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
       if (lane === undefined) return undefined;
       if (lane.settle(sequence)) {
         outstanding--;
-        if (hold) wake(connectionId);
+        if (hold) wake(connectionId, 0n);
         bell.ring();
       } else if (sequence > lane.settled) return undefined;
       return positions.write(options, connectionId, lane.settled);
     },
     settledElsewhere: (connectionId, sequence) => {
       if (lanes.get(connectionId)?.settle(sequence) === true) outstanding--;
-      if (hold) wake(connectionId);
+      if (hold) wake(connectionId, 0n);
       bell.ring();
     },
     settleAgain: (replayId, redrive, connectionId, sequence) => {
       if (again.delete(againKey(replayId, redrive, connectionId, sequence))) outstanding--;
       if (redrive > 0) feed.letterSettled(replayId, connectionId, sequence);
-      if (hold) wake(connectionId);
+      if (hold) wake(connectionId, 0n);
       bell.ring();
       return redrive > 0 ? undefined : feed.settle(replayId, connectionId, sequence);
     },

@@ -186,6 +186,29 @@ describe("a stream", () => {
     await reader.close();
     expect(sequences(reader.got)).toEqual([6]);
   });
+
+  it.each([[[] as string[]], [["a.v1.Wanted"]]])(
+    "is not behind for what was erased or dropped with its day, wanted types %j",
+    async (types) => {
+      const [erased, cut] = [randomUUID(), randomUUID()];
+      await write(erased, 5);
+      await write(cut, 5);
+      await asOwner(database, (tx) => deleteConnectionEvents(tx, organizationId, erased));
+      await asOwner(database, (tx) =>
+        run(tx, "DELETE FROM pipeline.event WHERE connection_id = $1 AND sequence > 2", [cut]),
+      );
+      const reader = read({ fate: () => "handled", types });
+      await reader.until(2);
+      const lag = async () => (await stage.consumers.get(organizationId, "billing"))?.consumer.lag;
+      for (let turn = 0; turn < 200 && (await lag()) !== 0; turn++) await sleep(10);
+      expect(await lag()).toBe(0);
+      await write(erased, 1);
+      await write(cut, 1);
+      await reader.until(4);
+      await reader.close();
+      expect([sequences(reader.got, erased), sequences(reader.got, cut)]).toEqual([[6], [1, 2, 6]]);
+    },
+  );
 });
 
 describe("settling", () => {
