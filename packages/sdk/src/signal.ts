@@ -28,7 +28,7 @@ export interface Transition {
 }
 
 export interface SignalInit<T extends DescMessage> {
-  /** The provider's id of the object; 1 to 512 characters. Signals with one id and one object type are about one object. */
+  /** The provider's id of the object; 1 to 512 characters, none of them NUL. Signals with one id and one object type are about one object. */
   readonly id: string;
   /**
    * The provider's own mark of this state of the object (etag, updated_at), when it has one that changes with every
@@ -36,7 +36,7 @@ export interface SignalInit<T extends DescMessage> {
    * payload, and counted, so that completing, reopening and completing again are three events.
    */
   readonly revision?: string;
-  /** When it happened, by the provider's clock. */
+  /** When it happened, by the provider's clock; in the years 1 to 9999, which protobuf and RFC 3339 can tell. */
   readonly occurredAt: Date;
   readonly data: MessageInitShape<T>;
   readonly transition?: Transition;
@@ -44,22 +44,30 @@ export interface SignalInit<T extends DescMessage> {
 
 /**
  * A change at the provider: a message of `contracts`, and what identifies it.
- * @throws TypeError when the id is empty, too long or not well-formed Unicode, or the date is not a date.
+ * @throws TypeError when the id is empty, too long, not well-formed Unicode or has a NUL, which no database text holds, or
+ * the date is not one of the years 1 to 9999. Thrown here, it names the connector's mistake; in a commit it would stop the
+ * connection over and over.
  */
 export function signal<T extends DescMessage>(schema: T, init: SignalInit<T>): Signal<T> {
-  if (init.id.length === 0 || init.id.length > 512 || !init.id.isWellFormed())
-    throw new TypeError("signal: the id must have 1 to 512 characters");
-  if (Number.isNaN(init.occurredAt.getTime())) throw new TypeError("signal: occurredAt is not a date");
+  const { id, occurredAt } = init;
+  if (id.length === 0 || id.length > 512 || !id.isWellFormed() || id.includes("\0"))
+    throw new TypeError("signal: the id must have 1 to 512 characters, well-formed and without NUL");
+  const timeMs = occurredAt.getTime();
+  if (!(timeMs >= FIRST_MS && timeMs <= LAST_MS))
+    throw new TypeError("signal: occurredAt is not a date in the years 1 to 9999");
   return {
     kind: "signal",
     schema,
     message: create(schema, init.data),
-    id: init.id,
+    id,
     revision: init.revision,
-    occurredAt: init.occurredAt,
+    occurredAt,
     transition: init.transition,
   };
 }
+
+const FIRST_MS = Date.parse("0001-01-01T00:00:00Z");
+const LAST_MS = Date.parse("9999-12-31T23:59:59.999Z");
 
 /** Ends a stretch that is complete: the runtime commits what was yielded before it together with the cursor. */
 export const checkpoint = <C extends Json>(cursor: C): Checkpoint<C> => ({ kind: "checkpoint", cursor });
