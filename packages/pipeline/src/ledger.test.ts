@@ -150,12 +150,17 @@ describe("partitions", () => {
   it("drops whole days after the retention, but none that is still to be published when asked to keep it", async () => {
     const today = new Date();
     const later = (days: number): Date => new Date(today.getTime() + days * 86_400_000);
-    expect(await dropExpiredPartitions(database, later(30))).toEqual([]);
-    expect(await dropExpiredPartitions(database, later(31), { keepUnpublished: true })).toEqual([]);
+    const all = await count("pipeline.event");
+    expect(await dropExpiredPartitions(database, later(100)), "by a clock that is ahead").toEqual([]);
+    await asOwner(database, (tx) => run(tx, "UPDATE pipeline.event SET day = day - 31"));
+    const day = later(-31).toISOString().slice(0, 10);
+    expect(await ensurePartitions(database, today)).toEqual([day]);
+    expect(await dropExpiredPartitions(database, today, { retentionDays: 31 })).toEqual([]);
+    expect(await dropExpiredPartitions(database, later(-1))).toEqual([]);
+    expect(await dropExpiredPartitions(database, today, { keepUnpublished: true })).toEqual([]);
+    expect(await count("pipeline.event")).toBe(all);
     await asOwner(database, (tx) => run(tx, "UPDATE pipeline.position SET published = head"));
-    expect(await dropExpiredPartitions(database, later(31), { keepUnpublished: true })).toEqual([
-      today.toISOString().slice(0, 10),
-    ]);
+    expect(await dropExpiredPartitions(database, today, { keepUnpublished: true })).toEqual([day]);
     expect(await count("pipeline.event")).toBe(0);
   });
 });

@@ -33,7 +33,8 @@ export async function ensurePartitions(database: Database, now: Date): Promise<r
 }
 
 /**
- * Drops the partitions whose day is over by more than the retention.
+ * Drops the partitions whose day is over by more than the retention, by this process's clock and by the database's: days
+ * are the database's, and a hub whose clock is a month ahead drops nothing.
  * @returns the days that were dropped, as YYYY-MM-DD.
  */
 export async function dropExpiredPartitions(
@@ -41,9 +42,10 @@ export async function dropExpiredPartitions(
   now: Date,
   { retentionDays = 30, keepUnpublished = false }: RetentionOptions = {},
 ): Promise<readonly string[]> {
-  const oldest = isoDay(now.getTime() - retentionDays * DAY_MS);
   return acrossOrganizations(database, "upkeep", async (tx) => {
     await run(tx, LOCK);
+    const [kept] = await run<{ oldest: string }>(tx, OLDEST_KEPT, [isoDay(now.getTime()), retentionDays]);
+    const oldest = kept?.oldest ?? "";
     const dropped: string[] = [];
     for (const day of (await partitionDays(tx)).filter((one) => one < oldest)) {
       if (keepUnpublished && (await run(tx, UNPUBLISHED_OF_DAY, [day])).length > 0) break;
@@ -57,6 +59,9 @@ export async function dropExpiredPartitions(
 
 /** Nobody waits long behind a change of partitions: it gives up, and the next day's call does it. */
 const LOCK = "SELECT pg_advisory_xact_lock(hashtext('tributary.partitions')), set_config('lock_timeout', '5s', true)";
+
+const OLDEST_KEPT = `
+SELECT (least($1::date, (clock_timestamp() AT TIME ZONE 'UTC')::date) - $2::int)::text AS oldest`;
 
 const PARTITIONS = `
 SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
