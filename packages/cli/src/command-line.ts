@@ -63,10 +63,13 @@ export async function runCommandLine<Context extends CommandContext>(
 ): Promise<number> {
   const program = new Command("tributary")
     .description("Operates this installation. Settings come from the environment: see docs/SETTINGS.md.")
+    .usage("<command> [options]")
     .option("--json", "print the result, or the failure, as one line of JSON; help stays text")
     .addHelpText("after", `\n${EXIT_HELP}`);
   for (const make of commands) program.addCommand(make(context));
-  listenTo(program, context);
+  // Not the parsed option: a command line that cannot be parsed has to be answered as well.
+  const json = argv.includes("--json");
+  listenTo(program, context, json);
   try {
     await program.parseAsync([...argv], { from: "user" });
     return EXIT.ok;
@@ -75,12 +78,15 @@ export async function runCommandLine<Context extends CommandContext>(
     if (error instanceof ReportedFailure) return EXIT.failed;
     const { exitCode, message } = failureOf(error, explain);
     const name = Object.entries(EXIT).find(([, code]) => code === exitCode)?.[0] ?? "failed";
-    // Not the parsed option: a command line that cannot be parsed has to be answered as well.
-    if (argv.includes("--json")) context.stdout.write(`${JSON.stringify({ error: name, message })}\n`);
+    if (json) context.stdout.write(`${JSON.stringify({ error: name, message })}\n`);
     else if (!(error instanceof CommanderError)) context.stderr.write(`tributary: ${message}\n`);
     return exitCode;
   }
 }
+
+/** Text to stand behind a command's help: how it is typed. */
+export const examples = (...lines: readonly string[]): string =>
+  ["", "Examples:", ...lines.map((line) => `  ${line}`)].join("\n");
 
 /** Prints a command's result: `lines` for people, `json` for programs. */
 export function report(context: CommandContext, command: Command, json: object, lines: readonly string[]): void {
@@ -88,19 +94,35 @@ export function report(context: CommandContext, command: Command, json: object, 
   context.stdout.write(`${text}\n`);
 }
 
-/** No command ends the process by itself, nor writes past the context. */
-function listenTo(command: Command, context: CommandContext): void {
-  command.exitOverride().configureOutput({
-    writeOut: (text) => void context.stdout.write(text),
-    writeErr: (text) => void context.stderr.write(text),
-  });
-  for (const child of command.commands) listenTo(child, context);
+/** No command ends the process by itself, nor writes past the context; each says in its help what all of them take. */
+function listenTo(command: Command, context: CommandContext, json: boolean, above = ""): void {
+  const name = `${above}${command.name()}`;
+  command
+    .exitOverride()
+    .configureHelp({ showGlobalOptions: true })
+    .configureOutput({
+      writeOut: (text) => void context.stdout.write(text),
+      writeErr: (text) => void context.stderr.write(text),
+      // With --json the failure is on standard output.
+      outputError: (text, write) => {
+        if (!json) write(`tributary: ${wordsOf(text)}; \`${name} --help\` says what can be\n`);
+      },
+    });
+  for (const child of command.commands) listenTo(child, context, json, `${name} `);
 }
+
+/** What commander says, without its mark, on one line. */
+const wordsOf = (text: string): string =>
+  text
+    .replace(/^error: /, "")
+    .trim()
+    .replaceAll(/\.?\n/g, " ")
+    .replace(/\.$/, "");
 
 function failureOf(error: unknown, explain: Explain): { readonly exitCode: number; readonly message: string } {
   if (error instanceof CommanderError && error.code === "commander.help")
     return { exitCode: EXIT.usage, message: "name a command; --help lists them" };
-  if (error instanceof CommanderError) return { exitCode: EXIT.usage, message: error.message };
+  if (error instanceof CommanderError) return { exitCode: EXIT.usage, message: wordsOf(error.message) };
   if (error instanceof CommandFailure) return error;
   const explained = explain(error);
   if (explained !== undefined) return explained;

@@ -1,19 +1,21 @@
 import type { JsonValue } from "@bufbuild/protobuf";
 import type { Timestamp } from "@bufbuild/protobuf/wkt";
-import { CatalogueResponseSchema, GetResponseSchema, ListResponseSchema, type StoredEvent } from "@tributary/contracts";
+import { CatalogueResponseSchema, GetResponseSchema, ListResponseSchema } from "@tributary/contracts";
 import { Command } from "commander";
-import { type CommandContext, CommandFailure, EXIT, report } from "./command-line.ts";
+import { asking } from "./asking.ts";
+import { type CommandContext, CommandFailure, examples, EXIT, report } from "./command-line.ts";
 import { eventType } from "./event-type.ts";
-import { asking, hubOf, talking } from "./hub.ts";
+import { hubOf, talking } from "./hub.ts";
 import { jsonOf } from "./json-of.ts";
 import { ago, count, inOrder, shown } from "./moment.ts";
+import { LISTED_MAX, listed, onward } from "./pages.ts";
 import { replayCommand } from "./replay.ts";
 import { table } from "./table.ts";
 
 /** `tributary events ls | get | schema | replay`: what the ledger holds, and what it can hold. */
 export const eventsCommand = (context: CommandContext): Command =>
   new Command("events")
-    .description("what has happened, and what can")
+    .description("what has happened, what can happen, and having it again")
     .addCommand(list(context))
     .addCommand(get(context))
     .addCommand(schema(context))
@@ -29,25 +31,30 @@ interface ListOptions {
   readonly personalData?: boolean;
 }
 
-const MISSING = { next: "`tributary events ls` lists events." };
+const MISSING = { what: "event by that id", next: "`tributary events ls` lists events." };
 const MISSING_TYPE = {
+  what: "event type of that name",
   next: "`tributary events schema` lists the types.",
   exit: EXIT.contract,
 };
 
-/** The hub's pages hold so many at most. */
-const PAGE_MAX = 200;
-
 const list = (context: CommandContext): Command =>
   talking(new Command("ls"))
-    .description("events, the newest first")
+    .description("list events, the newest first")
     .option("--type <name>", "only this type, by its full protobuf name; may be given several times", eventType)
     .option("--connection <id>", "only this connection")
     .option("--from <time>", "committed at or after: 30m, 12h, 7d, or ISO 8601", ago(context))
     .option("--until <time>", "committed before", ago(context))
-    .option("--limit <n>", "at most so many", count(100_000), 50)
+    .option("--limit <n>", "at most so many", count(LISTED_MAX), 50)
     .option("--page <token>", "go on where a listing with the same options ended; it names the token")
     .option("--personal-data", "show fields that carry personal data")
+    .addHelpText(
+      "after",
+      examples(
+        "tributary events ls --from 1h --type tributary.task.v1.TaskCompleted",
+        "tributary events ls --limit 1000 --json",
+      ),
+    )
     .action(async (options: ListOptions, command: Command) => {
       const hub = hubOf(context, command);
       const { from, until } = options;
@@ -59,17 +66,12 @@ const list = (context: CommandContext): Command =>
         connectionId: options.connection ?? "",
         personalData: options.personalData ?? false,
       };
-      const events: StoredEvent[] = [];
-      let pageToken = options.page ?? "";
-      await asking(hub, async () => {
-        for (;;) {
-          const pageSize = Math.min(PAGE_MAX, options.limit - events.length);
-          const page = await hub.events.list({ ...wish, pageSize, pageToken });
-          events.push(...page.events);
-          pageToken = page.nextPageToken;
-          if (pageToken === "" || events.length >= options.limit) return;
-        }
-      });
+      const { found: events, nextPageToken } = await asking(hub, () =>
+        listed(options, async (place) => {
+          const page = await hub.events.list({ ...wish, ...place });
+          return { found: page.events, nextPageToken: page.nextPageToken };
+        }),
+      );
       const rows = events.map(({ committedAt, type, objectKey, connectionId, sequence, id }) => [
         shown(committedAt),
         type,
@@ -78,25 +80,17 @@ const list = (context: CommandContext): Command =>
         String(sequence),
         id,
       ]);
+      const all = { $typeName: "tributary.api.v1.ListResponse" as const, events: [...events], nextPageToken };
+      const json = { ...jsonOf(ListResponseSchema, all), more: nextPageToken !== "" };
       const lines = table(["COMMITTED", "TYPE", "OBJECT", "CONNECTION", "SEQUENCE", "ID"], rows);
-      const more = pageToken !== "";
-      const onward = more ? [`There are more: --page ${pageToken}, or a greater --limit.`] : [];
-      const json = jsonOf(ListResponseSchema, {
-        $typeName: "tributary.api.v1.ListResponse",
-        events,
-        nextPageToken: pageToken,
-      });
-      report(
-        context,
-        command,
-        { ...json, more },
-        events.length === 0 ? ["There are no events."] : [...lines, ...onward],
-      );
+      const filtered = [from, until, options.type, options.connection].some((one) => one !== undefined);
+      const nothing = filtered ? "There are no such events." : "There are no events yet.";
+      report(context, command, json, rows.length === 0 ? [nothing] : [...lines, ...onward(nextPageToken)]);
     });
 
 const get = (context: CommandContext): Command =>
   talking(new Command("get"))
-    .description("one event with its payload")
+    .description("show one event with its payload, as JSON")
     .argument("<id>")
     .option("--personal-data", "show fields that carry personal data")
     .action(async (id: string, options: { readonly personalData?: boolean }, command: Command) => {
@@ -109,7 +103,7 @@ const get = (context: CommandContext): Command =>
 
 const schema = (context: CommandContext): Command =>
   talking(new Command("schema"))
-    .description("the types of events, or one with its fields and an example")
+    .description("list the types of events, or show one with its fields and an example")
     .argument("[type]", "full protobuf name")
     .action(async (type: string | undefined, _options: object, command: Command) => {
       const hub = hubOf(context, command);

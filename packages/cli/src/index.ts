@@ -9,4 +9,3 @@ export {
   runCommandLine,
 } from "./command-line.ts";
 export { clientCommands } from "./client-commands.ts";
-export { HUB_OPTIONS_HELP } from "./hub.ts";

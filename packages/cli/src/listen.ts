@@ -1,11 +1,13 @@
+import { ConnectError } from "@connectrpc/connect";
 import { eventTypes, Start } from "@tributary/contracts";
-import { type EventContext, retry, subscribe, SubscriberError } from "@tributary/subscriber";
+import type { EventContext, SubscriberError } from "@tributary/subscriber";
 import { Command } from "commander";
 import { randomBytes, randomUUID } from "node:crypto";
 import { Webhook } from "standardwebhooks";
-import { type CommandContext, CommandFailure, EXIT } from "./command-line.ts";
+import { asking, failureOf } from "./asking.ts";
+import { type CommandContext, CommandFailure, examples, EXIT } from "./command-line.ts";
 import { eventType } from "./event-type.ts";
-import { asking, hubOf, talking } from "./hub.ts";
+import { type Hub, hubOf, talking } from "./hub.ts";
 import { jsonOf } from "./json-of.ts";
 import { plain } from "./table.ts";
 
@@ -31,7 +33,9 @@ export const listenCommand = (context: CommandContext): Command =>
     .option("--type <name>", "only this type; may be given several times", eventType)
     .addHelpText(
       "after",
-      "\nThe signing secret is TRIBUTARY_WEBHOOK_SECRET (whsec_…); without it one is made and shown.",
+      "\nThe signing secret is TRIBUTARY_WEBHOOK_SECRET (whsec_…); without it one is made and\nshown. " +
+        "Any answer but a 2xx has the event sent again; what follows it in its\nconnection waits.\n" +
+        examples("tributary listen", "tributary listen --forward-to http://127.0.0.1:3000/webhooks --name my-laptop"),
     )
     .action(async (options: ListenOptions, command: Command) => listen(context, options, command));
 
@@ -40,6 +44,8 @@ async function listen(context: CommandContext, options: ListenOptions, command: 
   const json = command.optsWithGlobals()["json"] === true;
   const wanted = options.type ?? [...eventTypes.keys()];
   const forward = options.forwardTo === undefined ? undefined : forwarder(context, options.forwardTo);
+  // The broker's client comes with it: whoever lists events need not wait for that.
+  const { retry, subscribe } = await import("@tributary/subscriber");
   const name = options.name ?? `listen-${randomUUID().slice(0, 8)}`;
   // A new consumer would begin with the oldest event; who listens wants what happens from now on.
   if (options.name === undefined)
@@ -49,7 +55,10 @@ async function listen(context: CommandContext, options: ListenOptions, command: 
     token: hub.token,
     name,
     window: 100,
-    drainOn: ["SIGINT", "SIGTERM"],
+    drainOn: ["SIGINT", "SIGTERM", "SIGHUP"],
+    // A program that is being written fails often, and is soon there again; nothing is given up for that.
+    afterLastAttempt: "hold",
+    backoffMs: { first: 500, longest: 10_000 },
     // What happens to an event is said where it is forwarded.
     log: { info: () => {}, warn: ({ id }, message) => void (id ?? context.stderr.write(`${message}\n`)) },
   });
@@ -58,7 +67,8 @@ async function listen(context: CommandContext, options: ListenOptions, command: 
     if (schema === undefined) continue;
     subscriber.on(schema, async (message, event) => {
       const body = JSON.stringify(envelope(event, jsonOf(schema, message)));
-      const status = forward === undefined ? undefined : await forward(event.id, body);
+      const status = await forward?.(event, body);
+      if (status === "again") throw retry();
       context.stdout.write(json ? `${body}\n` : `${lineOf(event, status)}\n`);
     });
   }
@@ -67,11 +77,18 @@ async function listen(context: CommandContext, options: ListenOptions, command: 
     context.stderr.write(`listening to ${hub.origin} as ${name}; Ctrl-C ends it\n`);
     await subscription.done;
   } catch (error) {
-    if (error instanceof SubscriberError) throw new CommandFailure(EXIT_OF[error.code], error.message);
-    throw error;
+    throw ofSubscriber(hub, error);
   } finally {
     if (options.name === undefined) await hub.consumers.removeConsumer({ name }).catch(() => {});
   }
+}
+
+/** The hub's own words where there are some: then they are said as every command says them. */
+function ofSubscriber(hub: Hub, error: unknown): unknown {
+  if (!(error instanceof Error) || error.name !== "SubscriberError") return error;
+  const { code } = error as SubscriberError;
+  if (error.cause instanceof ConnectError && code !== "consumer_differs") return failureOf(hub, error.cause);
+  return new CommandFailure(EXIT_OF[code], error.message);
 }
 
 const EXIT_OF: Readonly<Record<SubscriberError["code"], number>> = {
@@ -102,30 +119,40 @@ function lineOf({ time, type, objectKey, connectionId, sequence }: EventContext,
   return [...parts, ...(status === undefined ? [] : [`-> ${status}`])].join("  ");
 }
 
-/** @returns a function that sends one event and answers the receiver's status. It throws `retry` for any but a 2xx. */
-function forwarder({ env, stderr, now }: CommandContext, url: string): (id: string, body: string) => Promise<number> {
+/** Sends one event. @returns the receiver's status, or "again" after any but a 2xx. */
+type Forward = (event: EventContext, body: string) => Promise<number | "again">;
+
+/** @throws CommandFailure usage for an address that is none, config for a secret that is none. */
+function forwarder({ env, stderr, now }: CommandContext, url: string): Forward {
   if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol))
     throw new CommandFailure(EXIT.usage, "--forward-to takes an address that begins with http:// or https://");
   const secret = env["TRIBUTARY_WEBHOOK_SECRET"] ?? `whsec_${randomBytes(24).toString("base64")}`;
-  if (env["TRIBUTARY_WEBHOOK_SECRET"] === undefined) stderr.write(`webhooks are signed with ${secret}\n`);
   const webhook = signer(secret);
-  return async (id, body) => {
+  if (env["TRIBUTARY_WEBHOOK_SECRET"] === undefined) stderr.write(`webhooks are signed with ${secret}\n`);
+  return async (event, body) => {
     const at = now();
     const headers = {
       "content-type": "application/json",
-      "webhook-id": id,
+      "user-agent": "tributary-listen",
+      "webhook-id": event.id,
       "webhook-timestamp": String(Math.floor(at.getTime() / 1000)),
-      "webhook-signature": webhook.sign(id, at, body),
+      "webhook-signature": webhook.sign(event.id, at, body),
     };
-    const signal = AbortSignal.timeout(ANSWER_MS_MAX);
-    const answer = await fetch(url, { method: "POST", headers, body, signal, redirect: "manual" }).catch(
-      () => undefined,
-    );
+    const late = AbortSignal.timeout(ANSWER_MS_MAX);
+    const signal = AbortSignal.any([late, event.signal]);
+    const init = { method: "POST", headers, body, signal, redirect: "manual" } as const;
+    const answer = await fetch(url, init).catch(() => undefined);
     await answer?.body?.cancel();
     if (answer?.ok === true) return answer.status;
-    stderr.write(`${id}: ${answer === undefined ? "no answer" : `answered ${answer.status}`}; it is sent again\n`);
-    throw retry();
+    if (!event.signal.aborted) stderr.write(`${event.id}: ${wrongWith(answer, late)}; it is sent again\n`);
+    return "again";
   };
+}
+
+function wrongWith(answer: Response | undefined, late: AbortSignal): string {
+  if (answer === undefined) return late.aborted ? `no answer within ${ANSWER_MS_MAX / 1_000} s` : "nobody answers";
+  const redirected = answer.status >= 300 && answer.status < 400;
+  return `answered ${answer.status}${redirected ? ", and no redirect is followed" : ""}`;
 }
 
 function signer(secret: string): Webhook {

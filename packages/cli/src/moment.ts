@@ -9,7 +9,7 @@ export function moment(text: string, now: Date): Timestamp {
   const [, amount, unit = ""] = /^(\d{1,6})([smhd])$/.exec(text) ?? [];
   if (amount !== undefined) return timestampFromDate(new Date(now.getTime() - Number(amount) * (UNIT_MS[unit] ?? 0)));
   const date = /^\d{4}-\d\d-\d\d/.test(text) ? new Date(text) : new Date(Number.NaN);
-  if (Number.isNaN(date.getTime())) throw new InvalidArgumentError('a time is "30m", "12h" or "7d" ago, or ISO 8601.');
+  if (Number.isNaN(date.getTime())) throw new InvalidArgumentError('A time is "30m", "12h" or "7d" ago, or ISO 8601.');
   return timestampFromDate(date);
 }
 
@@ -35,7 +35,7 @@ export const count =
   (text: string): number => {
     const value = Number(text);
     if (!Number.isInteger(value) || value < 1 || value > most)
-      throw new InvalidArgumentError(`a whole number from 1 to ${most}.`);
+      throw new InvalidArgumentError(`It is a whole number from 1 to ${most}.`);
     return value;
   };
 

@@ -19,7 +19,7 @@ describe("a time on the command line", () => {
   });
 
   it.each(["", "yesterday", "12", "-3h", "7w", "2026-13-01", "1e3s"])("is refused: %j", (text) => {
-    expect(() => moment(text, now)).toThrow("a time is");
+    expect(() => moment(text, now)).toThrow("A time is");
   });
 
   it("is shown to the second, or as a dash", () => {

@@ -1,13 +1,4 @@
-import { clientCommands } from "@tributary/cli";
-import { connectors } from "@tributary/connectors";
-import { runCommandLine } from "./commands/command-line.ts";
-import { auditCommand } from "./commands/audit.ts";
-import { eraseCommand } from "./commands/erase.ts";
-import { adminLinkCommand } from "./commands/admin-link.ts";
-import { keysCommand } from "./commands/keys.ts";
-import { repairCommand } from "./commands/repair.ts";
-import { natsCommand } from "./commands/nats.ts";
-import { relayCommand } from "./commands/relay.ts";
+import { clientCommands, runCommandLine } from "@tributary/cli";
 
 /** Whoever reads may have had enough, as `| head -1` has. */
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
@@ -15,24 +6,14 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   throw error;
 });
 
-/** The operator's command. Each of `commands/<name>.ts` is one word of it. Exit codes: `EXIT` of command-line.ts. */
-process.exitCode = await runCommandLine(
-  process.argv.slice(2),
-  [
-    ...clientCommands,
-    keysCommand,
-    eraseCommand,
-    adminLinkCommand,
-    auditCommand,
-    repairCommand,
-    relayCommand,
-    natsCommand,
-  ],
-  {
-    env: process.env,
-    integrations: connectors.map(({ id }) => id),
-    stdout: process.stdout,
-    stderr: process.stderr,
-    now: () => new Date(),
-  },
-);
+const context = { env: process.env, stdout: process.stdout, stderr: process.stderr, now: () => new Date() };
+const argv = process.argv.slice(2);
+const word = argv.find((one) => !one.startsWith("-"));
+
+/**
+ * The operator's command. Exit codes: `EXIT` of command-line.ts. What talks to a hub needs nothing of one: the vault and
+ * the connectors are read from disk only for the words that are the hub's own, which would make each of them wait.
+ */
+process.exitCode = clientCommands.some((make) => make(context).name() === word)
+  ? await runCommandLine(argv, clientCommands, context)
+  : await (await import("./commands/run-any.ts")).runAny(argv, context);

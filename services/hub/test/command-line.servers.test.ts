@@ -123,7 +123,28 @@ describe("looking at events", () => {
     expect(stdout).toMatch(/^replay [0-9a-f-]{36}: (\d+) of \1 events, done\n/);
     const { replays } = await json<{ replays: { state: string }[] }>("events", "replay", "ls");
     expect(replays[0]?.state).toBe("REPLAY_STATE_DONE");
+    const page = await json<{ replays: object[]; more: boolean }>("events", "replay", "ls", "--limit", "1");
+    expect(page).toMatchObject({ replays: [replays[0]], more: false });
   });
+
+  it("says of a replay that stands still whom it waits for, and to whoever leaves it that it goes on", async () => {
+    await run(["consumers", "create", "idle"]);
+    const left = start(["events", "replay", "--to", "idle", "--type", COMPLETED]);
+    await until("it is under way", () => /: 0 of \d+ events, running\n/.test(left.written.stderr));
+    left.child.kill("SIGINT");
+    const { code, stdout, stderr } = await left.ended;
+    const [, id = ""] = /^replay ([0-9a-f-]{36}): 0 of \d+ events, running\n/.exec(stdout) ?? [];
+    expect({ code, stderr }).toMatchObject({ code: 1, stderr: expect.stringContaining("waited for: idle\n") });
+    expect(stderr).toContain(`the replay goes on: \`tributary events replay show ${id}\` says how it stands`);
+    const cancelled = await run(["events", "replay", "cancel", id]);
+    expect(cancelled).toMatchObject({ code: 0, stdout: expect.stringContaining("cancelled") });
+    const other = await json<{ id: string }>("events", "replay", "--to", "idle", "--no-wait");
+    const following = run(["events", "replay", "--to", "idle"]);
+    await sleep(500);
+    await run(["consumers", "rm", "idle"]);
+    expect(await following).toMatchObject({ code: 1, stdout: expect.stringContaining("it was for was removed") });
+    expect((await run(["events", "replay", "show", other.id])).stdout).toContain(" events, failed\n");
+  }, 60_000);
 });
 
 describe("events as they come", () => {
@@ -182,7 +203,17 @@ describe("consumers and dead letters", () => {
     expect((await json<{ created: boolean }>(...create)).created).toBe(true);
     expect((await run(create)).stdout).toContain("was there already");
     const other = await run(["consumers", "create", "billing"]);
-    expect(other).toMatchObject({ code: 1, stderr: expect.stringContaining("consumer_differs") });
+    expect(other).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/consumer_differs.*`tributary consumers update billing` changes it/),
+    });
+    expect((await run(["consumers", "update", "billing"])).code).toBe(2);
+    expect(await json("consumers", "update", "billing", "--after-dead-letter", "hold")).toMatchObject({
+      consumer: { types: [COMPLETED], afterDeadLetter: "AFTER_DEAD_LETTER_HOLD" },
+    });
+    expect(await json("consumers", "update", "billing", "--all-types")).toMatchObject({
+      consumer: { types: [], afterDeadLetter: "AFTER_DEAD_LETTER_HOLD" },
+    });
     expect((await run(["consumers", "lag", "billing"])).stdout).toContain("billing");
     // What is nothing is said to be nothing.
     const { consumer } = await json<{ consumer: object }>("consumers", "lag", "billing");
@@ -224,8 +255,16 @@ describe("what can go wrong", () => {
     ["no key", ["events", "ls"], { TRIBUTARY_DATA_DIR: join(folder, "none") }, 3, "no key to show"],
     ["a wrong key", ["events", "ls", "--token-file", keyFile], {}, 5, "invalid_token"],
     ["a wrong key for a tail", ["tail", "--token-file", keyFile], {}, 5, "invalid_token"],
+    ["a wrong key to trigger", ["trigger", "--token-file", keyFile], {}, 5, `does not know the key of ${keyFile}`],
+    ["a wrong key to listen", ["listen", "--name", "l", "--token-file", keyFile], {}, 5, "does not know the key"],
+    ["a key that is none", ["events", "ls"], { TRIBUTARY_TOKEN: "żółć" }, 3, "TRIBUTARY_TOKEN holds no key"],
+    ["a hub that speaks no TLS", ["events", "ls", "--url", "https://HUB"], {}, 4, "is it http:// or https://"],
+    ["a tail that speaks TLS", ["tail", "--url", "https://HUB"], {}, 4, "is it http:// or https://"],
+    ["a program that is no hub", ["events", "ls", "--url", "http://SANDBOX"], {}, 4, "is no hub (HTTP"],
+    ["a program that is no hub to trigger", ["trigger", "--url", "http://SANDBOX"], {}, 4, "is no hub (HTTP"],
+    ["an address with a path", ["events", "ls", "--url", "http://HUB/base"], {}, 3, "nothing behind the port"],
     ["an address that is none", ["events", "ls", "--url", "hub"], {}, 3, "http"],
-    ["a time that is none", ["events", "ls", "--from", "soon"], {}, 2, "a time is"],
+    ["a time that is none", ["events", "ls", "--from", "soon"], {}, 2, "A time is"],
     ["times that hold nothing", ["events", "ls", "--from", "1h", "--until", "2h"], {}, 2, "--from must be before"],
     ["a replay of no time", ["events", "replay", "--from", "1h", "--until", "2h"], {}, 2, "--from must be before"],
     ...UNKNOWN_TYPE.map((words): Mistake => [
@@ -242,6 +281,14 @@ describe("what can go wrong", () => {
     ["an unknown one to redrive", ["dlq", "redrive", "nope"], {}, 1, "`tributary dlq ls` lists"],
     ["an unknown one to drop", ["dlq", "drop", "nope", "--reason", "x"], {}, 1, "`tributary dlq ls` lists"],
     ["an unknown consumer", ["consumers", "lag", "nope"], {}, 1, "`tributary consumers ls` lists"],
+    ["an unknown consumer to replay to", ["events", "replay", "--to", "nope"], {}, 1, "`tributary consumers ls` lists"],
+    [
+      "an unknown consumer to change",
+      ["consumers", "update", "nope", "--all-types"],
+      {},
+      1,
+      "`tributary consumers ls`",
+    ],
     ["an unknown consumer to remove", ["consumers", "rm", "nope"], {}, 1, "`tributary consumers ls` lists"],
     ["an unknown replay", ["events", "replay", "show", "nope"], {}, 1, "`tributary events replay ls` lists"],
     ["a consumer on NATS without a broker", ["consumers", "create", "n", "--road", "nats"], {}, 1, "NATS_URL"],
@@ -249,8 +296,12 @@ describe("what can go wrong", () => {
     ["half a command", ["events"], {}, 2, "name a command; --help lists them"],
   ])(
     "%s",
-    async (_, args, more, code, says) => {
+    async (_, typed, more, code, says) => {
       writeFileSync(keyFile, "k".repeat(40));
+      const at = (port: string | undefined): string => `127.0.0.1:${port}`;
+      const args = typed.map((one) =>
+        one.replace("HUB", at(env["TRIBUTARY_PORT"])).replace("SANDBOX", at(env["TRIBUTARY_SANDBOX_PORT"])),
+      );
       const ended = await run(args, more);
       expect(ended.code).toBe(code);
       // Without a command, people are shown the help instead.
