@@ -1,4 +1,12 @@
-import { eventCatalogue, eventId, eventSubject, eventTypes } from "@tributary/contracts";
+import {
+  brokerInbox,
+  durableName,
+  EVENT_STREAM,
+  eventCatalogue,
+  eventId,
+  eventSubject,
+  eventTypes,
+} from "@tributary/contracts";
 import { type Database, migrate, openPostgres, withOrganization } from "@tributary/db";
 import { type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
 import { execFile, execFileSync } from "node:child_process";
@@ -145,6 +153,21 @@ describe("a consumer with a NATS client, buf and the exported contracts", () => 
 
 describe("docs/other-languages.md", () => {
   const page = readFileSync(join(ROOT, "docs/other-languages.md"), "utf8");
+
+  it.each([
+    ["python", /\bimport (Task\w+(?:, Task\w+)*)$/m, "tributary.task.v1.", "inbox_prefix"],
+    ["go", /case "(tributary\.[\w.]+)":/g, "", "nats.CustomInboxPrefix"],
+  ] as const)(
+    "names in %s only what there is, as the generated permissions ask for it",
+    (language, types, prefix, inbox) => {
+      const [, program = ""] = new RegExp(`\`\`\`${language}\\n([^]*?)\`\`\``).exec(page) ?? [];
+      const named = [...program.matchAll(new RegExp(types, "gm"))].flatMap(([, names = ""]) => names.split(", "));
+      expect(named.length).toBeGreaterThan(1);
+      expect(named.filter((name) => !eventTypes.has(`${prefix}${name}`))).toEqual([]);
+      for (const word of [EVENT_STREAM, durableName("billing", "acme"), "evt.v1.acme.>", brokerInbox("acme"), inbox])
+        expect(program).toContain(word);
+    },
+  );
 
   it("shows Python that Python can read", async () => {
     const programs = [...page.matchAll(/```python\n([^]*?)```/g)].map(([, program = ""]) => program);
