@@ -225,6 +225,15 @@ describe("a consent that is refused for a missing permission", () => {
   });
 });
 
+it("an account that is linked twice at the same time is one connection, and both are told that it is linked", async () => {
+  const [one, other] = [staged(["read", "write"]), staged(["read", "write"])];
+  const outcomes = await Promise.all([finish(one.runtime), finish(other.runtime)]);
+  expect(outcomes.map(({ kind }) => kind).toSorted()).toEqual(["already", "linked"]);
+  expect(new Set(outcomes.map(({ connectionId }) => connectionId)).size).toBe(1);
+  const { connections, credentials } = await rows();
+  expect([connections.length, credentials.length]).toEqual([1, 1]);
+});
+
 describe("a renewal in the background", () => {
   async function linked(outcome: RenewalOutcome["outcome"]) {
     const first = staged(["read", "write"]);

@@ -197,18 +197,24 @@ async function link(
       "other_account",
       `That is another ${connector.manifest.name} account. Nothing was changed.`,
     );
-  const same = old ?? (await sameAccount(runtime, flow, connector, account));
-  if (same !== undefined) {
-    await relink(runtime, flow, same, grant);
-    return {
-      kind: partial ? "partial" : old === undefined ? "already" : "relinked",
-      connectionId: same.id,
-      integration: connector.id,
-    };
+  for (let attempt = 0; attempt < LINK_ATTEMPTS; attempt++) {
+    const same = old ?? (await sameAccount(runtime, flow, connector, account));
+    if (same !== undefined) {
+      await relink(runtime, flow, same, grant);
+      return {
+        kind: partial ? "partial" : old === undefined ? "already" : "relinked",
+        connectionId: same.id,
+        integration: connector.id,
+      };
+    }
+    if (await create(runtime, connector, flow, account, grant))
+      return { kind: partial ? "partial" : "linked", connectionId: flow.connectionId, integration: connector.id };
   }
-  await create(runtime, connector, flow, account, grant);
-  return { kind: partial ? "partial" : "linked", connectionId: flow.connectionId, integration: connector.id };
+  throw new IntegrationError("conflict", "The account is being linked and ended again and again.");
 }
+
+/** Somebody who links the same account at the same time is found the second time. */
+const LINK_ATTEMPTS = 3;
 
 const sameAccount = async (runtime: Runtime, flow: ConsentFlow, connector: Connector, account: Account) => {
   const { organizationId, owner } = flow.scope;
@@ -230,13 +236,14 @@ const sameAccount = async (runtime: Runtime, flow: ConsentFlow, connector: Conne
   return row;
 };
 
+/** @returns false, with nothing written, when the account was linked meanwhile: a second browser tab will do. */
 async function create(
   runtime: Runtime,
   connector: Connector,
   flow: ConsentFlow,
   account: Account,
   grant: Grant,
-): Promise<void> {
+): Promise<boolean> {
   const { organizationId, owner, credentialId } = flow.scope;
   const now = runtime.now();
   const announce = await withOrganization(runtime.database, organizationId, async (tx) => {
@@ -255,8 +262,9 @@ async function create(
         backfillFrom: new Date(now.getTime() - (connector.manifest.backfillDays ?? BACKFILL_DAYS) * DAY_MS),
         dueAt: now,
       })
+      .onConflictDoNothing()
       .returning();
-    if (row === undefined) throw new Error("the connection was not inserted");
+    if (row === undefined) return undefined;
     await tx.insert(credential).values({
       id: credentialId,
       connectionId: flow.connectionId,
@@ -268,7 +276,8 @@ async function create(
     });
     return announceLinked(runtime, tx, row, grant.scopes);
   });
-  announce();
+  announce?.();
+  return announce !== undefined;
 }
 
 /** The connection gets the new credential and keeps its cursor: nothing is read twice. */
