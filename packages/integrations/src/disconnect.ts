@@ -9,6 +9,7 @@ import { createRunLog } from "./run-log.ts";
 import { credentialScope, type Runtime } from "./runtime.ts";
 import { connection, type ConnectionRow, credential, objectState, receipt, type ReceiptRow } from "./schema.ts";
 import { settleCredentials } from "./settle-credential.ts";
+import { abandonLastRun } from "./settle-run.ts";
 import { createThrottle } from "./throttle.ts";
 import { createUser } from "./user.ts";
 
@@ -74,6 +75,7 @@ async function end(runtime: Runtime, row: ConnectionRow, deleteEvents: boolean):
         leaseToken: sql`lease_token + 1`,
       })
       .where(and(eq(connection.id, connectionId), eq(connection.organizationId, organizationId)));
+    await abandonLastRun(tx, connectionId, organizationId);
     await tx.delete(objectState).where(eq(objectState.connectionId, connectionId));
     const eventsDeleted = deleteEvents ? await deleteConnectionEvents(tx, organizationId, connectionId) : 0;
     const eventsKept = await countConnectionEvents(tx, organizationId, connectionId);

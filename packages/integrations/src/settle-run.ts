@@ -73,6 +73,18 @@ export async function settleRun(runtime: Runtime, lease: Lease, end: RunEnd): Pr
   return outcome;
 }
 
+/**
+ * Ends the run before this one when nobody else will: its worker died, and left it open. To be called under a newer lease,
+ * or when there will be no other run. A worker that is alive after all and only late writes its own end over this one.
+ */
+const ABANDON = `
+UPDATE integrations.run SET ended_at = now(), outcome = 'abandoned' WHERE organization_id = $2 AND ended_at IS NULL AND id = (
+  SELECT id FROM integrations.run WHERE connection_id = $1 ORDER BY started_at DESC LIMIT 1)`;
+
+export async function abandonLastRun(tx: Queryable, connectionId: string, organizationId: string): Promise<void> {
+  await runSql(tx, ABANDON, [connectionId, organizationId]);
+}
+
 /** Pure: by the class of the error, what the runtime does next. */
 export function judge(
   connector: Connector,

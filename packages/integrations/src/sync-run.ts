@@ -7,7 +7,7 @@ import { extendLease, type Lease } from "./lease.ts";
 import { createRunLog } from "./run-log.ts";
 import { credentialScope, type Runtime } from "./runtime.ts";
 import { connection, credential, run as runTable } from "./schema.ts";
-import { settleRun } from "./settle-run.ts";
+import { abandonLastRun, settleRun } from "./settle-run.ts";
 import type { Throttle } from "./throttle.ts";
 import { inSpan, traceparentOf } from "./trace.ts";
 import { createUser } from "./user.ts";
@@ -50,9 +50,10 @@ export async function syncRun(
   let error: unknown;
   try {
     const { organizationId, connectionId } = lease;
-    await withOrganization(runtime.database, organizationId, (tx) =>
-      tx.insert(runTable).values({ id: runId, organizationId, connectionId, purpose: "sync" }),
-    );
+    await withOrganization(runtime.database, organizationId, async (tx) => {
+      await abandonLastRun(tx, connectionId, organizationId);
+      await tx.insert(runTable).values({ id: runId, organizationId, connectionId, purpose: "sync" });
+    });
     steps.publish("run.started");
     const attributes = { "tributary.run": runId, "tributary.connection": connectionId };
     await inSpan("tributary.run", attributes, (span) =>
