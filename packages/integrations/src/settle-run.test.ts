@@ -11,6 +11,7 @@ import {
 } from "@tributary/sdk";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { LeaseLost } from "./commit.ts";
 import type { ConnectionRow } from "./schema.ts";
 import { backoffMs, judge } from "./settle-run.ts";
 
@@ -76,6 +77,15 @@ describe("what a run's end means", () => {
   it("does not hold a shutdown against the connection", () => {
     expect(judge(connector, row(2), { error: new Error("aborted"), interrupted: true }, half)).toMatchObject({
       outcome: "interrupted",
+      state: "unchanged",
+      nextMs: 0,
+      failures: 2,
+    });
+  });
+
+  it("does not hold it against the connection that the process stood still for longer than its lease", () => {
+    expect(judge(connector, row(2), { error: new LeaseLost(), interrupted: false }, half)).toMatchObject({
+      outcome: "lease_lost",
       state: "unchanged",
       nextMs: 0,
       failures: 2,

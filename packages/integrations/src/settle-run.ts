@@ -9,6 +9,7 @@ import {
   Retryable,
 } from "@tributary/sdk";
 import { and, eq, sql } from "drizzle-orm";
+import { LeaseLost } from "./commit.ts";
 import type { Lease } from "./lease.ts";
 import { changeState, type Reason } from "./lifecycle.ts";
 import type { RunLog } from "./run-log.ts";
@@ -100,7 +101,10 @@ export function judge(
     const nextMs = pollMs === undefined ? undefined : pollMs * (0.95 + random() * 0.1);
     return { outcome: "ok", state: "connected", nextMs, failures: 0 };
   }
-  if (end.interrupted) return { outcome: "interrupted", state: "unchanged", nextMs: 0, failures: row.failures };
+  // Nobody's fault: this process is stopping; or it stood still for longer than its lease, and nobody else has come.
+  const lost = error instanceof LeaseLost;
+  if (lost || end.interrupted)
+    return { outcome: lost ? "lease_lost" : "interrupted", state: "unchanged", nextMs: 0, failures: row.failures };
   if (error instanceof CursorExpired)
     return {
       outcome: error.code,
