@@ -17,9 +17,13 @@ const IDLE_LANES_MAX = 5_000;
 /** Connections that wait for their turn; past this the database is asked again instead. */
 const READY_MAX = 10_000;
 const PAGE = 500;
-/** The net under missed notifications. A look that takes long is repeated so seldom that it costs 1 % of the time. */
+/**
+ * The net under missed notifications. A look that takes long is repeated so seldom that it costs 1 % of the time, but not
+ * more seldom than once a minute: what took long may have been a machine that slept, or a database that was away.
+ */
 const LOOK_EVERY_MS = 1_000;
 const LOOK_COST = 100;
+const LOOK_EVERY_MS_MAX = 60_000;
 
 const FIRST_ID = "00000000-0000-0000-0000-000000000000";
 
@@ -181,7 +185,7 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
     }
     walk = page.length < PAGE ? undefined : page.at(-1)?.connectionId;
     const now = clock();
-    lookAt = now + Math.max(LOOK_EVERY_MS, LOOK_COST * (now - started));
+    lookAt = now + Math.min(LOOK_EVERY_MS_MAX, Math.max(LOOK_EVERY_MS, LOOK_COST * (now - started)));
   }
 
   /** Asks the database for what notifications may have missed. */

@@ -68,6 +68,34 @@ describe("a stream", () => {
     ]);
   });
 
+  it("looks for what nobody told it of after a minute at most, however long a look once took", async () => {
+    const [a, b] = [randomUUID(), randomUUID()];
+    let nowMs = 0;
+    let sleepMs = 600_000;
+    // The machine sleeps in the middle of the first look.
+    const slow: Database = {
+      ...database,
+      transaction: async (work) => {
+        const result = await database.transaction(work);
+        nowMs += sleepMs;
+        return result;
+      },
+    };
+    const stream = await createEventStream({ database: slow, handOff: stage.handOff, clock: () => nowMs });
+    const wish = { organizationId, consumer: "sleepy", types: [], window: 10, signal: AbortSignal.timeout(10_000) };
+    const events = stream.subscribe(wish);
+    const first = events.next();
+    await sleep(100);
+    sleepMs = 0;
+    await asOwner(database, (tx) => append(tx, sampleBatch(a, 1, { organizationId })));
+    nowMs += 60_001;
+    await write(b, 1);
+    const got = [(await first).value?.connectionId, (await events.next()).value?.connectionId];
+    await events.return(undefined);
+    await stream.stop();
+    expect(new Set(got)).toEqual(new Set([a, b]));
+  });
+
   it("never has more outstanding than its window, and goes on when one is settled", async () => {
     const connections = [randomUUID(), randomUUID(), randomUUID()];
     for (const id of connections) await write(id, 4);
