@@ -43,16 +43,21 @@ async function listenWith(url: string, handle: (id: string) => Promise<void> | v
 
 const upTo = (count: number): number[] => Array.from({ length: count }, (_, index) => index + 1);
 
-/** A way to the broker on which what the broker sends can be swallowed, and which can be cut. */
+/** A way to the broker on which what it sends can be swallowed, that can be cut, and that breaks at the next word to it. */
 async function wire() {
   const { port, hostname } = new URL(stage.nats.url);
   const ends = new Set<Socket>();
-  const state = { swallows: false };
+  const state = { swallows: false, breaks: false };
   const proxy = createServer((near) => {
     const far = connect(Number(port), hostname);
     ends.add(near);
     far.on("data", (bytes) => state.swallows || near.write(bytes)).on("error", () => {});
-    near.on("data", (bytes) => far.write(bytes)).on("error", () => {});
+    near.on("data", (bytes) => {
+      if (!state.breaks) return far.write(bytes);
+      state.breaks = false;
+      return near.resetAndDestroy();
+    });
+    near.on("error", () => {});
     near.on("close", () => far.destroy() && ends.delete(near));
     far.on("close", () => near.destroy());
   });
@@ -136,6 +141,19 @@ describe("nothing is lost, and everything in order", () => {
     never.resolve();
     await stage.settled();
     expect(got).toEqual(["c1-1", "c1-2", "c2-1"]);
+  });
+
+  it("when the next connection breaks as well, while it is being made", async () => {
+    const { url, state, cut, close } = await wire();
+    const { got } = await listen(url);
+    await stage.publish("c1", 1);
+    await until("the first is handled", () => got.length === 1);
+    state.breaks = true;
+    cut();
+    await stage.publish("c1", 3);
+    await until("everything is handled", () => got.length >= 4);
+    expect(got).toEqual(upTo(4));
+    close();
   });
 
   it("when two processes begin at the same moment, and when the one that serves ends", async () => {

@@ -194,6 +194,9 @@ function read({ headers: head }: JsMsg): EventAttributes | undefined {
   }
 }
 
+/** A connection that breaks while it is being made is not noticed by the client before this is over; its default is 20 s. */
+const HANDSHAKE_MS_MAX = 5_000;
+
 function connectionOptions({ url, name, token, organization }: SourceOptions) {
   const { username, password } = url;
   const credentials = username === "" ? {} : { user: decodeURIComponent(username), pass: decodeURIComponent(password) };
@@ -202,6 +205,7 @@ function connectionOptions({ url, name, token, organization }: SourceOptions) {
     name: `tributary-subscriber-${name}`,
     maxReconnectAttempts: -1,
     reconnectTimeWait: 500,
+    timeout: HANDSHAKE_MS_MAX,
     ...credentials,
     ...(organization === undefined ? {} : { inboxPrefix: brokerInbox(organization) }),
     ...(token === undefined ? {} : { token }),
