@@ -78,6 +78,18 @@ const letterOf = (connectionId: string, n: number): BrokerLetter => ({
 });
 
 describe("a dead letter", () => {
+  it("stays one when it has died again before its first death is forgotten", async () => {
+    const died = { ...letterOf(randomUUID(), 1), redrives: 0 };
+    await keepLetter(database, died);
+    // Another process takes in what the subscriber says of it, while this one still waits for the broker's answer.
+    const publish = async () => keepLetter(database, { ...died, redrives: 1 }).then(() => new Set<never>());
+    const overNats = createDeadLetters(database, { publish } as unknown as SideRoad);
+    await overNats.redrive(organizationId, { consumer: died.consumer });
+    expect((await overNats.list({ organizationId, limit: 10 })).letters).toMatchObject([
+      { redrives: 1, state: "dead" },
+    ]);
+  });
+
   it("is shown with its event, delivered again to its consumer alone, marked, and is none when it was handled", async () => {
     const a = randomUUID();
     await write(a, 3);

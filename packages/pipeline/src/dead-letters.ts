@@ -119,7 +119,10 @@ async function redriveOverNats(
   return count;
 }
 
-/** A letter leaves the table once it is published: a crash between the two publishes it twice, under one message id. */
+/**
+ * A letter leaves the table once it is published: a crash between the two publishes it twice, under one message id. One
+ * that has died again by then, which another process may have taken in, is another letter, and stays.
+ */
 async function redrivePage(
   database: Database,
   nats: SideRoad,
@@ -139,8 +142,9 @@ async function redrivePage(
     })),
   );
   const ids = (some: readonly DeadLetter[]): readonly string[] => some.map(({ letterId }) => letterId);
-  const gone = ids(letters.filter((letter) => !refused.has(letter)));
-  await withOrganization(database, organizationId, (tx) => run(tx, PUBLISHED, [organizationId, gone]));
+  const gone = letters.filter((letter) => !refused.has(letter));
+  const died = gone.map(({ redrives }) => String(redrives));
+  await withOrganization(database, organizationId, (tx) => run(tx, PUBLISHED, [organizationId, ids(gone), died]));
   return { read: rows.length, published: gone.length, refused: ids(letters.filter((letter) => refused.has(letter))) };
 }
 
@@ -174,8 +178,9 @@ const NATS_LETTERS = `
 SELECT ${columns("payload")} FROM pipeline.dead_letter WHERE ${CHOSEN} AND road = 'nats'
   AND NOT (id = ANY ($6::uuid[])) ORDER BY connection_id, sequence LIMIT $5`;
 
-const PUBLISHED =
-  "DELETE FROM pipeline.dead_letter WHERE organization_id = $1 AND road = 'nats' AND id = ANY ($2::uuid[])";
+const PUBLISHED = `
+DELETE FROM pipeline.dead_letter d USING unnest($2::uuid[], $3::int[]) AS p (id, redrives)
+WHERE d.organization_id = $1 AND d.road = 'nats' AND d.id = p.id AND d.redrives = p.redrives`;
 
 const LETTER = `SELECT ${columns("payload")} FROM pipeline.dead_letter WHERE organization_id = $1 AND id = $2`;
 
