@@ -1,6 +1,7 @@
-// `npm run crash [-- --rounds n] [--json] [--seed n] [--planted [id…]]`: kills the processes of the path, its broker and its
-// database, and counts what the effects at the end of it miss, repeat or reorder. With --planted it does so to copies of
-// the code that each hold one bug, and fails when one of them goes unnoticed. What it does stands in services/hub/crash.
+// `npm run crash [-- --rounds n] [--only words] [--json] [--seed n] [--planted [id…]]`: kills the processes of the path, its
+// broker and its database, cuts the wires between them, and counts what the effects at the end miss, repeat or reorder. With
+// --planted it does so to copies of the code that each hold one bug, and fails when one of them goes unnoticed. With --only
+// it tries the worlds whose names hold these words. What it does stands in services/hub/crash.
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
@@ -12,13 +13,14 @@ interface CrashHarness {
   crash(options: {
     readonly rounds: number | undefined;
     readonly seed: number;
+    readonly only: string | undefined;
     readonly planted: readonly string[] | undefined;
     readonly say: (line: string) => void;
     readonly signal: AbortSignal;
   }): Promise<{ readonly clean: boolean; readonly lastLine: Readonly<Record<string, unknown>> }>;
 }
 
-const usage = "npm run crash [-- --rounds n] [--seed n] [--json] [--planted [id…]]";
+const usage = "npm run crash [-- --rounds n] [--only words] [--seed n] [--json] [--planted [id…]]";
 const stop = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => stop.abort(new Error("interrupted")));
 
@@ -47,6 +49,10 @@ async function main(): Promise<number> {
     process.stdout.write(`${json ? JSON.stringify(lastLine) : `${clean ? "✓" : "✗"} ${words.join(" · ")}`}\n`);
     return clean ? 0 : 1;
   } catch (error) {
+    if (error instanceof RangeError) {
+      process.stderr.write(`${error.message}\n`);
+      return 2;
+    }
     if (!stop.signal.aborted) throw error;
     process.stderr.write("interrupted: everything that was started is ended\n");
     return 130;
@@ -60,6 +66,7 @@ function read() {
       options: {
         rounds: { type: "string" },
         seed: { type: "string" },
+        only: { type: "string" },
         json: { type: "boolean", default: false },
         planted: { type: "boolean", default: false },
       },
@@ -68,7 +75,7 @@ function read() {
     const seed = values.seed === undefined ? Date.now() % 1_000_000 : Number(values.seed);
     if ((rounds !== undefined && !(rounds >= 1)) || !Number.isInteger(seed)) return undefined;
     if (!values.planted && positionals.length > 0) return undefined;
-    return { json: values.json, planted: values.planted ? positionals : undefined, rounds, seed };
+    return { json: values.json, only: values.only, planted: values.planted ? positionals : undefined, rounds, seed };
   } catch {
     return undefined;
   }

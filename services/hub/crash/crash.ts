@@ -1,10 +1,13 @@
 import { runPlanted } from "./run-planted.ts";
-import { ROUNDS, runWhole } from "./run.ts";
+import { runWhole } from "./run.ts";
+import { ROUNDS } from "./trials.ts";
 
 export interface CrashOptions {
   /** SIGKILLs of nats-server; everything else keeps its proportion. Default 200. */
   readonly rounds: number | undefined;
   readonly seed: number;
+  /** Only the worlds whose names hold this. Default: all. */
+  readonly only?: string | undefined;
   /** Ids of planted bugs to look for, none of them meaning all; undefined: look at the code as it is. */
   readonly planted: readonly string[] | undefined;
   readonly say: (line: string) => void;
@@ -17,14 +20,21 @@ export interface CrashOutcome {
 }
 
 /** What the command does, without the command. */
-export async function crash({ rounds = ROUNDS, seed, planted, say, signal }: CrashOptions): Promise<CrashOutcome> {
+export async function crash({
+  rounds = ROUNDS,
+  seed,
+  only,
+  planted,
+  say,
+  signal,
+}: CrashOptions): Promise<CrashOutcome> {
   if (planted !== undefined) {
     const { missed, caught, unclean } = await runPlanted({ ids: planted, seed, say, signal });
     const lastLine = { planted: missed.length + caught.length, caught: caught.length, unclean: unclean.length };
     return { clean: missed.length === 0 && unclean.length === 0, lastLine };
   }
   say(`seed ${seed}, ${rounds} rounds`);
-  const whole = await runWhole({ rounds, seed, say, signal });
+  const whole = await runWhole({ rounds, seed, only, say, signal });
   say("");
   for (const [fault, times] of whole.faults) say(`${String(times).padStart(6)} × ${fault}`);
   say("");

@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Arm, Role } from "./points.ts";
+import type { Role } from "./points.ts";
+import type { Arm } from "./watch.ts";
 import type { WorkerProcess } from "./worker-process.ts";
 import type { World } from "./world.ts";
 
-/** The processes that keep the path going, one for each role: whoever ends is replaced. */
+/** The processes that keep the path going, each with roles of its own: whoever ends is replaced. */
 export interface Crew {
   of(role: Role): WorkerProcess;
   /** Puts another process in the place of one that has ended, and lets time pass for what the dead one held. */
@@ -12,7 +13,7 @@ export interface Crew {
   adopt(role: Role, worker: WorkerProcess): void;
   /** Events published and handled so far, by processes that are gone as well. */
   progress(): number;
-  /** Waits until so many more were published. @returns false when that took too long. */
+  /** Waits until so many more were published; without a relay, handled. @returns false when that took too long. */
   published(more: number, ms: number): Promise<boolean>;
   /** Waits until so many more were published and handled. @returns false when that took too long. */
   moved(more: number, ms: number): Promise<boolean>;
@@ -25,34 +26,41 @@ const LOOK_MS = 25;
 /** Two processes that both say so for longer than it takes to notice have led at the same time. */
 const TWO_LEADERS_LOOKS = 120;
 
-export async function startCrew(
-  world: World,
-  roles: readonly Role[] = ["commit", "relay", "subscribe"],
-): Promise<Crew> {
-  const crew = new Map<Role, WorkerProcess>();
+/** One process for each. */
+const CREW: readonly (readonly Role[])[] = [["commit"], ["relay"], ["subscribe"]];
+
+/** @param teams the roles of each process. */
+export async function startCrew(world: World, teams: readonly (readonly Role[])[] = CREW): Promise<Crew> {
+  const crew = new Map<readonly Role[], WorkerProcess>();
+  const relays = teams.flat().includes("relay");
   let gone = 0;
   let gonePublished = 0;
   let over = false;
-  const start = (role: Role, arm?: Arm): WorkerProcess => {
-    const worker = world.start(role, [role], arm);
-    crew.set(role, worker);
+  const teamOf = (role: Role): readonly Role[] => {
+    const team = teams.find((roles) => roles.includes(role));
+    if (team === undefined) throw new Error(`nobody is the crew's ${role}`);
+    return team;
+  };
+  const publishedBy = ({ status }: WorkerProcess): number => (relays ? status.published : status.handled);
+  const start = (team: readonly Role[], arm?: Arm): WorkerProcess => {
+    const worker = world.start(team.at(-1) ?? "", team, arm);
+    crew.set(team, worker);
     void worker.ended.then(async ({ unexpected }) => {
       gone += worker.status.published + worker.status.handled;
-      gonePublished += worker.status.published;
+      gonePublished += publishedBy(worker);
       // A supervisor starts what failed again; that it failed is known.
-      if (unexpected && !over && crew.get(role) === worker) await replace(role);
+      if (unexpected && !over && crew.get(team) === worker) await begin(team);
     });
     return worker;
   };
-  async function replace(role: Role, arm?: Arm): Promise<WorkerProcess> {
-    if (role === "commit") await world.ageLeases();
-    if (role === "relay") await world.ageLeader();
-    return start(role, arm);
+  async function begin(team: readonly Role[], arm?: Arm): Promise<WorkerProcess> {
+    await world.age(team);
+    return start(team, arm);
   }
-  for (const role of roles) start(role);
+  for (const team of teams) start(team);
   const watch = watchLeaders(world);
   const of = (role: Role): WorkerProcess => {
-    const worker = crew.get(role);
+    const worker = crew.get(teamOf(role));
     if (worker === undefined) throw new Error(`nobody is the crew's ${role}`);
     return worker;
   };
@@ -67,11 +75,11 @@ export async function startCrew(
   };
   return {
     of,
-    replace,
-    adopt: (role, worker) => void crew.set(role, worker),
+    replace: (role, arm) => begin(teamOf(role), arm),
+    adopt: (role, worker) => void crew.set(teamOf(role), worker),
     progress,
     published: (more, ms) => {
-      const sum = (): number => world.workers().reduce((all, { status }) => all + status.published, gonePublished);
+      const sum = (): number => world.workers().reduce((all, worker) => all + publishedBy(worker), gonePublished);
       const enough = sum() + more;
       return until(() => sum() >= enough, ms);
     },

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Crew } from "./crew.ts";
-import { type Arm, type Moment, POINTS, type Role } from "./points.ts";
+import { type Moment, POINTS, type Road, type Role } from "./points.ts";
+import type { Arm } from "./watch.ts";
 import type { World } from "./world.ts";
 
 /** Where faults happen, and what happened so far. */
@@ -65,7 +66,7 @@ export async function crashDatabase(stage: Stage, times: number): Promise<void> 
     count(stage, "PostgreSQL shut down at once");
     await postgres.restart();
     // Runs that could not be settled hold their leases for a minute; let it pass.
-    await stage.world.ageLeases();
+    await stage.world.age(["commit"]);
   }
   await underLoad(stage);
 }
@@ -141,9 +142,10 @@ export interface PointMoment {
   readonly moment: Moment;
 }
 
-export const momentsOf = (role: Role): readonly PointMoment[] =>
-  POINTS.filter((point) => point.role === role).flatMap(({ name, moments }) =>
-    moments.map((moment) => ({ point: name, moment })),
+/** All moments of a role, but for points of the other road and those that the crew does not come to. */
+export const momentsOf = (role: Role, road: Road, but: readonly string[] = []): readonly PointMoment[] =>
+  POINTS.filter((point) => point.role === role && (point.road ?? road) === road && !but.includes(point.name)).flatMap(
+    ({ name, moments }) => moments.map((moment) => ({ point: name, moment })),
   );
 
 /** Each moment once, in an order of chance: a process that is armed from its start, its death, and the next one in its place. */
@@ -181,7 +183,7 @@ export async function freezeRelay(stage: Stage, moment: Moment, windowMs: number
     world.failures.push(`relay.publish/${moment} was not reached`);
     return void (await other.kill());
   }
-  await world.ageLeader();
+  await world.age(["relay"]);
   for (let waited = 0; waited < RECOVERY_MS_MAX && other.status.published === 0; waited += 50) await sleep(50);
   await sleep(windowMs * 2);
   frozen.thaw();
@@ -210,5 +212,5 @@ export async function freezeCommit(stage: Stage): Promise<void> {
   await sleep(1_500);
   await frozen.kill();
   crew.adopt("commit", other);
-  await world.ageLeases();
+  await world.age(["commit"]);
 }

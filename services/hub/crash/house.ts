@@ -23,19 +23,20 @@ export async function openHouse(): Promise<House> {
   opened.push(() => Promise.resolve(rmSync(compiled, { recursive: true, force: true })));
   const postgres = await startPrivatePostgres();
   opened.push(() => postgres.stop());
-  return { postgres, compiled, opened, close: () => closeDownTo(opened, 0) };
+  return { postgres, compiled, opened, close: () => closeAll(opened) };
 }
 
-async function closeDownTo(opened: (() => Promise<unknown>)[], most: number): Promise<void> {
-  for (let close = opened.length > most ? opened.pop() : undefined; close !== undefined;) {
-    await close().catch(() => {});
-    close = opened.length > most ? opened.pop() : undefined;
-  }
+/** The newest first. */
+async function closeAll(opened: (() => Promise<unknown>)[]): Promise<void> {
+  for (let close = opened.pop(); close !== undefined; close = opened.pop()) await close().catch(() => {});
 }
 
 export interface Trial {
   readonly world: Partial<Omit<WorldOptions, "postgres" | "opened" | "compiled">>;
-  readonly roles?: readonly Role[];
+  /** The roles of each process. Default: one that commits, one that relays, one that subscribes. */
+  readonly crew?: readonly (readonly Role[])[];
+  /** Its faults hit the database server, so it has one of its own. */
+  readonly alone?: boolean;
   /** Changes a second while the faults happen. */
   readonly load: number;
   readonly faults: (stage: Stage) => Promise<void>;
@@ -57,12 +58,16 @@ export async function runTrial(
   trial: Trial,
   { random, say }: Pick<Stage, "random" | "say">,
 ): Promise<TrialResult> {
-  const before = house.opened.length;
   const started = performance.now();
+  const opened: House["opened"] = [];
+  const close = (): Promise<void> => closeAll(opened);
+  house.opened.push(close);
   try {
-    const { postgres, compiled, opened } = house;
+    const { compiled } = house;
+    const postgres = trial.alone === true ? await startPrivatePostgres() : house.postgres;
+    if (trial.alone === true) opened.push(() => postgres.stop());
     const world = await openWorld({ windowMs: WINDOW_MS, ...trial.world, postgres, compiled, opened });
-    const crew: Crew = await startCrew(world, trial.roles);
+    const crew: Crew = await startCrew(world, trial.crew);
     if (!(await crew.ready())) world.failures.push("the processes were not ready within 30 s");
     const faults = new Map<string, number>();
     const endLoad = world.load(trial.load);
@@ -74,6 +79,7 @@ export async function runTrial(
     const verdict = await verify(world, drained);
     return { ...verdict, faults, reached: world.reached, seconds: (performance.now() - started) / 1_000 };
   } finally {
-    await closeDownTo(house.opened, before);
+    await close();
+    house.opened.splice(house.opened.indexOf(close), 1);
   }
 }

@@ -15,6 +15,8 @@ import {
   underLoad,
 } from "./faults.ts";
 import { type Trial, WINDOW_MS } from "./house.ts";
+import { BESIDE_CREW, HUB_CREW } from "./trials.ts";
+import { refuseAcks } from "./wire-faults.ts";
 import type { PlantTrial } from "./plants.ts";
 import type { Moment } from "./points.ts";
 
@@ -25,12 +27,14 @@ const LOAD = 60;
 /** A broken connection is noticed, looked after and trusted again within a few seconds, on a busy machine too. */
 const QUIET_MS = 12_000;
 
-const trial = (faults: Trial["faults"], world: Trial["world"] = {}, load = LOAD): Trial => ({
-  world,
-  load,
-  faults,
-  quietMs: QUIET_MS,
-});
+const trial = (
+  faults: Trial["faults"],
+  world: Trial["world"] = {},
+  load = LOAD,
+  more: Pick<Trial, "crew"> = {},
+): Trial => ({ world, load, faults, quietMs: QUIET_MS, ...more });
+
+const HTTP_WORLD: Trial["world"] = { road: "http", mortal: true };
 
 const points = (...names: readonly `${string}/${Moment}`[]): PointMoment[] =>
   names.map((name) => {
@@ -99,7 +103,103 @@ export const PLANT_TRIALS: Readonly<Record<PlantTrial, Trial>> = {
       points("subscribe.effect/before", "subscribe.inbox/before", "subscribe.commit/after", "subscribe.ack/before"),
     );
   }),
+  intruder: trial(intruder),
+  "two writers": trial(twoWriters, { written: true, accounts: ["a1", "a2", "a3"] }, 0, {
+    crew: [["append"], ["relay"], ["subscribe"]],
+  }),
+  "subscriber's wire": trial(breakDelivery, { wired: true }),
+  "acks refused": trial((stage) => refuseAcks(stage, 4_000), HTTP_WORLD, LOAD, { crew: HUB_CREW }),
+  "hub and subscriber die": trial(
+    again(async (stage) => {
+      await killAtPoints(stage, "serve", points("serve.letter/before", "serve.settle/after"));
+      await bothDie(stage);
+    }),
+    HTTP_WORLD,
+    LOAD,
+    { crew: HUB_CREW },
+  ),
+  "letters beside a broker": trial(
+    again(async (stage) => {
+      await killAtPoints(stage, "subscribe", points("subscribe.letter/before"));
+      await killAtPoints(stage, "serve", points("serve.again/before", "serve.letter/after", "serve.again/before"));
+      await sleep(3_000);
+    }),
+    { mortal: true },
+    LOAD,
+    { crew: BESIDE_CREW },
+  ),
 };
+
+/** A message of another publisher comes right before a window of several events of one connection. */
+async function intruder(stage: Stage): Promise<void> {
+  const { world, crew } = stage;
+  for (let each = 1; each <= 4; each++) {
+    await underLoad(stage);
+    const relay = crew.of("relay");
+    relay.arm({ point: "relay.publish", moment: "before", turn: 1, act: "stop" });
+    everyAccount(stage, 20);
+    if (!(await relay.untilFrozen(REACH_MS_MAX)))
+      return void world.failures.push("relay.publish/before was not reached");
+    await world.stream.intrude(each);
+    relay.thaw();
+    count(stage, "another publisher's message before a window");
+    await sleep(500);
+  }
+  await underLoad(stage);
+}
+
+/** Two processes append to the same connections, and only the ledger orders them. */
+async function twoWriters(stage: Stage): Promise<void> {
+  const { world, crew } = stage;
+  const writers = [crew.of("append"), world.start("append beside", ["append"])];
+  await crew.moved(1_500, RECOVERY_MS_MAX);
+  for (const writer of writers) {
+    await writer.stop();
+    const { refused } = writer.status;
+    if (refused > 0) world.problems.push(`the database refused ${refused} transactions of a writer`);
+  }
+}
+
+/** The hub dies with what it has settled, and with it the subscriber and what that has in its hands. */
+async function bothDie(stage: Stage): Promise<void> {
+  const { crew } = stage;
+  for (let each = 0; each < 3; each++) {
+    await underLoad(stage);
+    everyAccount(stage, 40);
+    const subscriber = crew.of("subscribe");
+    subscriber.arm({ point: "subscribe.effect", moment: "before", turn: 40, act: "kill" });
+    await Promise.race([subscriber.ended, sleep(REACH_MS_MAX)]);
+    await crew.of("serve").kill();
+    count(stage, "hub and subscriber killed");
+    await crew.replace("serve");
+    await crew.replace("subscribe");
+  }
+  await underLoad(stage);
+}
+
+/** What the broker sends is on its way when the connection breaks. */
+async function breakDelivery(stage: Stage): Promise<void> {
+  const wire = stage.world.wires.between("subscribe", "broker");
+  for (let each = 0; each < 5; each++) {
+    await underLoad(stage);
+    everyAccount(stage, 20);
+    const release = wire.stall(["back"]);
+    await underLoad(stage, 60);
+    release("lost");
+    count(stage, "wire stalled, what was said is lost");
+    await sleep(700);
+  }
+  await underLoad(stage);
+}
+
+/** While somebody redrives and replays. */
+function again(faults: Trial["faults"]): Trial["faults"] {
+  return async (stage) => {
+    const rest = stage.world.again?.keepOn();
+    await faults(stage);
+    await rest?.();
+  };
+}
 
 /** Nobody dies, so the lead stays where it is. */
 async function twoRelays(stage: Stage): Promise<void> {
@@ -137,7 +237,7 @@ export async function lateRecord(stage: Stage): Promise<void> {
   await nats.kill();
   nats.restoreStore();
   await nats.restart();
-  await world.ageLeader();
+  await world.age(["relay"]);
   if (!(await next.untilFrozen(REACH_MS_MAX))) return void world.failures.push("relay.look/before was not reached");
   late.thaw();
   await sleep(1_500);
@@ -159,7 +259,7 @@ export async function hubBesideAnother(stage: Stage): Promise<void> {
   await crew.of("relay").kill();
   crew.adopt("relay", hub);
   count(stage, "relay killed");
-  await world.ageLeader();
+  await world.age(["relay"]);
   for (let each = 0; each < 10; each++) {
     everyAccount(stage, 5);
     await sleep(400);

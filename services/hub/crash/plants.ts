@@ -1,4 +1,6 @@
-/** A bug, as a change of one place in real code, and the trial in which it has to show. */
+import { WIRE_PLANTS } from "./plants-of-wires.ts";
+
+/** A bug, as a change of one place in real code, or of two of one file, and the trial in which it has to show. */
 export interface Plant {
   readonly id: string;
   /** What the bug is, in a few words. */
@@ -8,6 +10,8 @@ export interface Plant {
   /** Stands exactly once in the file. */
   readonly find: string;
   readonly replace: string;
+  /** Where one place is not enough. */
+  readonly also?: readonly { readonly find: string; readonly replace: string }[];
   readonly trial: PlantTrial;
 }
 
@@ -24,7 +28,13 @@ export type PlantTrial =
   | "roll-back"
   | "commit dies"
   | "commit frozen"
-  | "subscriber dies";
+  | "subscriber dies"
+  | "intruder"
+  | "two writers"
+  | "subscriber's wire"
+  | "acks refused"
+  | "hub and subscriber die"
+  | "letters beside a broker";
 
 const RELAY = "packages/pipeline/src/relay.ts";
 const PROGRESS = "packages/pipeline/src/relay-progress.ts";
@@ -263,11 +273,13 @@ const SUBSCRIBER_PLANTS: readonly Plant[] = [
   },
 ];
 
-export const PLANTS: readonly Plant[] = [...RELAY_PLANTS, ...COMMIT_PLANTS, ...SUBSCRIBER_PLANTS];
+export const PLANTS: readonly Plant[] = [...RELAY_PLANTS, ...COMMIT_PLANTS, ...SUBSCRIBER_PLANTS, ...WIRE_PLANTS];
 
-/** @throws Error when the place is not there exactly once: then the code has changed, and the plant has to follow. */
-export function planted({ id, file, find, replace }: Plant, text: string): string {
-  const found = text.split(find).length - 1;
-  if (found !== 1) throw new Error(`the planted bug "${id}" finds its place ${found} times in ${file}, and not once`);
-  return text.replace(find, () => replace);
+/** @throws Error when a place is not there exactly once: then the code has changed, and the plant has to follow. */
+export function planted({ id, file, also = [], ...first }: Plant, text: string): string {
+  return [first, ...also].reduce((changed, { find, replace }) => {
+    const found = changed.split(find).length - 1;
+    if (found !== 1) throw new Error(`the planted bug "${id}" finds its place ${found} times in ${file}, and not once`);
+    return changed.replace(find, () => replace);
+  }, text);
 }

@@ -1,7 +1,7 @@
 import { runTrial, type TrialResult } from "./house.ts";
 import { PLANT_TRIALS } from "./plant-trials.ts";
 import { type Plant, PLANTS } from "./plants.ts";
-import { described, inHouse, seeded } from "./run.ts";
+import { described, inHouse, seeded, side } from "./run.ts";
 import { isClean, isRight } from "./verify.ts";
 
 export interface PlantedRun {
@@ -31,21 +31,21 @@ export async function runPlanted({ ids, seed, say, signal, controls = true }: Pl
   if (unknown.length > 0) throw new RangeError(`there is no planted bug ${unknown.join(", ")}`);
   const plants = PLANTS.filter(({ id }) => ids.length === 0 || ids.includes(id));
   return inHouse(signal, async (house) => {
-    const random = seeded(seed);
     const outcome = { missed: [] as string[], caught: [] as string[], unclean: [] as string[] };
-    const attempt = (trial: Plant["trial"], plant: string | undefined): Promise<TrialResult> => {
+    const attempt = (trial: Plant["trial"], plant: string | undefined, seedOf: number): Promise<TrialResult> => {
       const { world, ...rest } = PLANT_TRIALS[trial];
-      return runTrial(house, { ...rest, world: { ...world, plant } }, { random, say });
+      return runTrial(house, { ...rest, world: { ...world, plant } }, { random: seeded(seedOf), say });
     };
-    for (const name of controls ? new Set(plants.map(({ trial }) => trial)) : []) {
-      const result = await attempt(name, undefined);
+    const trials = controls ? [...new Set(plants.map(({ trial }) => trial))] : [];
+    await side(trials, async (name, index) => {
+      const result = await attempt(name, undefined, seed + index);
       say(described(`${name}, without a bug`, result));
       if (!isClean(result)) outcome.unclean.push(name);
-    }
-    for (const plant of plants) {
+    });
+    await side(plants, async (plant, index) => {
       let found: string | undefined;
       for (let each = 0; each < ATTEMPTS && found === undefined; each++) {
-        const result = await attempt(plant.trial, plant.id);
+        const result = await attempt(plant.trial, plant.id, seed + index + each * plants.length);
         found = isRight(result) ? undefined : symptoms(result);
         for (const failure of result.failures) say(`  ${plant.id}: ${failure}`);
         say(
@@ -53,7 +53,7 @@ export async function runPlanted({ ids, seed, say, signal, controls = true }: Pl
         );
       }
       outcome[found === undefined ? "missed" : "caught"].push(plant.id);
-    }
+    });
     return outcome;
   });
 }

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { countReplayed, missingReplayed } from "./verify-again.ts";
 import type { World } from "./world.ts";
 
 /** What was found after everything was healed and had time to drain. */
@@ -23,12 +24,19 @@ export const isRight = ({ lost, duplicates, reordered, problems }: Verdict): boo
 export const isClean = (verdict: Verdict): boolean => isRight(verdict) && verdict.failures.length === 0;
 
 /**
- * Waits until every change that can have an effect has one, and the stream holds every event.
+ * Waits until every change that can have an effect has one, the stream holds every event, whatever died or was to be
+ * delivered again is settled, and every outcome was heard.
  * @returns false when nothing moved for so long.
  */
 export async function drain(world: World, quietMs: number, limitMs = 600_000): Promise<boolean> {
-  const effects = await settled(world, () => missingEffects(world), quietMs, limitMs);
-  return (await settled(world, () => missingInStream(world), quietMs, limitMs)) && effects;
+  const counts = [
+    missingEffects,
+    ...(world.road === "nats" ? [missingInStream] : []),
+    ...(world.again === undefined ? [] : [unsettled]),
+  ];
+  let all = true;
+  for (const count of counts) all = (await settled(world, () => count(world), quietMs, limitMs)) && all;
+  return all;
 }
 
 /** A transaction that a process sent before it died may commit after it: so a dead one's lease is let pass again. */
@@ -47,31 +55,50 @@ async function settled(world: World, count: () => Promise<number>, quietMs: numb
     last = missing;
     if (now - Math.max(movedAt, agedAt) > AGE_AFTER_MS) {
       agedAt = now;
-      await world.ageLeases();
+      await world.age(["commit"]);
     }
     if (now - movedAt > quietMs || now - started > limitMs) return false;
     await sleep(100);
   }
 }
 
-/** How far an account's changes can have effects. */
-const expected = (world: World, account: string): number => {
-  const changes = world.provider.changes.get(account) ?? 0;
-  return account === "poisoned" && world.poison !== undefined ? Math.min(changes, world.poison - 1) : changes;
-};
+const HEADS = "SELECT connection_id AS id, coalesce(parked_sequence - 1, head) AS head FROM pipeline.position";
+
+/** How far each account's changes can have effects. */
+async function expectedOf(world: World): Promise<ReadonlyMap<string, number>> {
+  const heads = world.written ? await world.ask<{ id: string; head: bigint }>(HEADS) : [];
+  return new Map(
+    [...world.connections].map(([account, id]) => {
+      const changes = world.written
+        ? Number(heads.find((one) => one.id === id)?.head ?? 0n)
+        : (world.provider.changes.get(account) ?? 0);
+      return [
+        account,
+        account === "poisoned" && world.poison !== undefined ? Math.min(changes, world.poison - 1) : changes,
+      ];
+    }),
+  );
+}
 
 async function missingEffects(world: World): Promise<number> {
+  await world.again?.redrive();
   const rows = await world.ask<{ id: string; n: bigint }>(
-    "SELECT connection_id AS id, count(DISTINCT change) AS n FROM crash.effect GROUP BY 1",
+    "SELECT connection_id AS id, count(DISTINCT change) AS n FROM crash.effect WHERE replay_id = '' GROUP BY 1",
   );
   const had = new Map(rows.map(({ id, n }) => [id, Number(n)]));
   let missing = 0;
-  for (const [account, id] of world.connections) missing += Math.max(0, expected(world, account) - (had.get(id) ?? 0));
+  for (const [account, most] of await expectedOf(world))
+    missing += Math.max(0, most - (had.get(world.connections.get(account) ?? "") ?? 0));
   return missing;
 }
 
-const HEADS = `
-SELECT connection_id AS id, coalesce(parked_sequence - 1, head) AS head FROM pipeline.position`;
+/** What the hub knows of that is not over; while it does not answer, more than anything. */
+async function unsettled(world: World): Promise<number> {
+  await world.again?.redrive();
+  const standing = await world.again?.standing();
+  if (standing === undefined) return Number.MAX_SAFE_INTEGER;
+  return standing.lag + standing.deadLetters + standing.running + (await missingReplayed(world));
+}
 
 /** Events that were committed, are not parked, and are not in the stream. */
 async function missingInStream(world: World): Promise<number> {
@@ -86,7 +113,7 @@ async function missingInStream(world: World): Promise<number> {
   return heads.reduce((sum, { id, head }) => sum + Math.max(0, Number(head) - (there.get(id)?.size ?? 0)), 0);
 }
 
-const EFFECTS = "SELECT connection_id AS id, change FROM crash.effect ORDER BY number";
+const EFFECTS = "SELECT connection_id AS id, change, redrive FROM crash.effect WHERE replay_id = '' ORDER BY number";
 
 const LEDGER_TWICE = "SELECT count(*) - count(DISTINCT id) AS n FROM pipeline.event WHERE subject LIKE 'evt.%'";
 
@@ -105,41 +132,44 @@ const LEASES = "SELECT id FROM integrations.connection WHERE lease_until IS NOT 
 export async function verify(world: World, drained: boolean): Promise<Verdict> {
   const problems = [...world.problems];
   if (!drained) problems.push("it did not drain: nothing moved any more");
-  const effects = await world.ask<{ id: string; change: bigint }>(EFFECTS);
+  const effects = await world.ask<Effect>(EFFECTS);
   const byEffect = await countEffects(world, effects);
-  const [twice] = await world.ask<{ n: bigint }>(LEDGER_TWICE);
-  const stream = await countStream(world, problems);
-  if ((await world.ask(GAPS)).length > 0) problems.push("a connection's sequence has a gap");
-  if ((await world.ask(CURSOR_AHEAD)).length > 0) problems.push("a cursor is ahead of the events");
-  const leases = (await world.ask(LEASES)).length;
+  const replayed = await countReplayed(world, problems);
+  const [twice] = await world.askLedger<{ n: bigint }>(LEDGER_TWICE);
+  const stream = world.road === "nats" ? await countStream(world, problems) : { duplicates: 0, reordered: 0 };
+  if ((await world.askLedger(GAPS)).length > 0) problems.push("a connection's sequence has a gap");
+  if ((await world.askLedger(CURSOR_AHEAD)).length > 0) problems.push("a cursor is ahead of the events");
+  const leases = (await world.askLedger(LEASES)).length;
   if (leases > 0) problems.push(`${leases} leases were not given back`);
   return {
-    lost: byEffect.lost + (await missingInStream(world)),
-    duplicates: byEffect.duplicates + Number(twice?.n ?? 0n) + stream.duplicates,
-    reordered: byEffect.reordered + stream.reordered,
+    lost: byEffect.lost + replayed.lost + (world.road === "nats" ? await missingInStream(world) : 0),
+    duplicates: byEffect.duplicates + replayed.duplicates + Number(twice?.n ?? 0n) + stream.duplicates,
+    reordered: byEffect.reordered + replayed.reordered + stream.reordered,
     problems,
     failures: world.failures,
-    effects: effects.length,
+    effects: effects.length + replayed.effects,
   };
 }
 
-async function countEffects(world: World, effects: readonly { readonly id: string; readonly change: bigint }[]) {
+interface Effect {
+  readonly id: string;
+  readonly change: bigint;
+  readonly redrive: number;
+}
+
+async function countEffects(world: World, effects: readonly Effect[]) {
   const found = { lost: 0, duplicates: 0, reordered: 0 };
-  const changes = new Map<string, number[]>();
-  for (const { id, change } of effects) {
-    const known = changes.get(id);
-    if (known === undefined) changes.set(id, [Number(change)]);
-    else known.push(Number(change));
-  }
-  for (const [account, id] of world.connections) {
+  const byConnection = Map.groupBy(effects, ({ id }) => id);
+  for (const [account, most] of await expectedOf(world)) {
     const had = new Set<number>();
-    const most = expected(world, account);
     let last = 0;
-    for (const change of changes.get(id) ?? []) {
+    for (const { change: number, redrive } of byConnection.get(world.connections.get(account) ?? "") ?? []) {
+      const change = Number(number);
+      // A dead letter has its effect when somebody chose, and holds nothing up.
       if (had.has(change)) found.duplicates++;
-      else if (change < last || change > most) found.reordered++;
+      else if ((change < last && redrive === 0) || change > most) found.reordered++;
       had.add(change);
-      last = Math.max(last, change);
+      if (redrive === 0) last = Math.max(last, change);
     }
     for (let change = 1; change <= most; change++) if (!had.has(change)) found.lost++;
   }

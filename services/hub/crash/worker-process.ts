@@ -2,7 +2,8 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import type { Arm, Moment } from "./points.ts";
+import type { Moment } from "./points.ts";
+import type { Arm } from "./watch.ts";
 import type { WorkerSettings, WorkerStatus } from "./worker.ts";
 
 /** How a worker ended. */
@@ -36,7 +37,7 @@ const PLANT = new URL("plant-hook.ts", import.meta.url).href;
 const STOP_MS_MAX = 15_000;
 const SAID_MAX = 4_000;
 
-const NOTHING: WorkerStatus = { ready: false, published: 0, handled: 0, deadLetters: 0, reached: {} };
+const NOTHING: WorkerStatus = { ready: false, published: 0, handled: 0, deadLetters: 0, refused: 0, reached: {} };
 
 export interface WorkerProcessOptions {
   readonly name: string;

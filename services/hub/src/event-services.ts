@@ -21,7 +21,7 @@ export type EventServices = Pick<RpcOptions, "reader" | "replays" | "deadLetters
  * over both roads. Its parts are closed by what is added to `opened`, the last one first.
  */
 export function openEventServices(
-  config: Config,
+  config: Pick<Config, "natsUrl" | "organizationId" | "replayEventsPerSecond">,
   { database, stream, log }: { readonly database: Database; readonly stream: EventStream; readonly log: Log },
   opened: (() => Promise<void> | void)[],
 ): EventServices {

@@ -5,7 +5,7 @@ import { describe, expect, it } from "vitest";
 import { PLANT_TRIALS } from "../crash/plant-trials.ts";
 import { planted, PLANTS } from "../crash/plants.ts";
 import { POINTS } from "../crash/points.ts";
-import { amountsOf, ROUNDS } from "../crash/run.ts";
+import { amountsOf, ROUNDS } from "../crash/trials.ts";
 
 const root = fileURLToPath(new URL("../../../", import.meta.url));
 const textOf = (file: string): string => readFileSync(join(root, file), "utf8");

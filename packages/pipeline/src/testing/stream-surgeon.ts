@@ -1,6 +1,14 @@
-import { jetstream, JetStreamApiError, jetstreamManager } from "@nats-io/jetstream";
-import { connect } from "@nats-io/transport-node";
-import { EVENT_STREAM, EVENT_SUBJECTS, parseEventHeaders } from "@tributary/contracts";
+import { AckPolicy, DeliverPolicy, jetstream, JetStreamApiError, jetstreamManager } from "@nats-io/jetstream";
+import { connect, headers } from "@nats-io/transport-node";
+import {
+  DEAD_LETTER_STREAM,
+  DEAD_LETTER_SUBJECTS,
+  EVENT_STREAM,
+  EVENT_SUBJECTS,
+  eventHeaders,
+  parseEventHeaders,
+} from "@tributary/contracts";
+import { randomUUID } from "node:crypto";
 
 /** A message of the event stream, as a plain client reads it. */
 export interface StreamedMessage {
@@ -17,6 +25,10 @@ export interface StreamedMessage {
 export interface StreamSurgeon {
   /** Makes the stream with a window of message ids so short that a test outlives it, or changes the window of the one there is. */
   shortWindow(ms: number): Promise<void>;
+  /** Has a dead letter that a hub took and died with come again after a second. */
+  quickLetters(): Promise<void>;
+  /** Publishes an event of a connection that nobody else knows, as a publisher would that is not the relay. */
+  intrude(sequence: number): Promise<void>;
   /** Deletes the stream with everything in it. */
   remove(): Promise<void>;
   purge(): Promise<void>;
@@ -25,6 +37,18 @@ export interface StreamSurgeon {
 }
 
 const STREAM_NOT_FOUND = 10059;
+/** As the hub calls it. */
+const LETTER_CONSUMER = "tributary-dead-letters";
+
+const INTRUDER = {
+  type: "nobody.v1.Said",
+  organizationId: "nobody",
+  connectionId: randomUUID(),
+  connector: "crash",
+  objectKey: "task/1",
+  backfill: false,
+  traceparent: "",
+};
 
 /** Connects for each task anew, so that the server may be killed between them. */
 export function openStreamSurgeon(url: string): StreamSurgeon {
@@ -51,6 +75,24 @@ export function openStreamSurgeon(url: string): StreamSurgeon {
         const there = await jsm.streams.update(EVENT_STREAM, window).catch(ifThere(undefined));
         if (there === undefined)
           await jsm.streams.add({ name: EVENT_STREAM, subjects: [...EVENT_SUBJECTS], ...window });
+      }),
+    quickLetters: () =>
+      on(async (jsm) => {
+        await jsm.streams.add({ name: DEAD_LETTER_STREAM, subjects: [...DEAD_LETTER_SUBJECTS] });
+        await jsm.consumers.add(DEAD_LETTER_STREAM, {
+          durable_name: LETTER_CONSUMER,
+          ack_policy: AckPolicy.Explicit,
+          deliver_policy: DeliverPolicy.All,
+          ack_wait: 1_000_000_000,
+        });
+      }),
+    intrude: (sequence) =>
+      on(async (_jsm, nc) => {
+        const head = headers();
+        const event = { ...INTRUDER, id: randomUUID(), sequence: BigInt(sequence), time: new Date().toISOString() };
+        for (const [name, value] of eventHeaders(event)) head.set(name, value);
+        head.set("Nats-Msg-Id", event.id);
+        await jetstream(nc).publish("evt.v1.nobody.crash.task.changed", new Uint8Array(), { headers: head });
       }),
     remove: () => on((jsm) => jsm.streams.delete(EVENT_STREAM).then(() => {}, ifThere(undefined))),
     purge: () => on((jsm) => jsm.streams.purge(EVENT_STREAM).then(() => {})),

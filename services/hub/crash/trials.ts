@@ -1,0 +1,174 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import {
+  brokerAway,
+  count,
+  crashDatabase,
+  deleteStream,
+  freezeCommit,
+  freezeRelay,
+  killAtPoints,
+  killBroker,
+  killBrokerInWindow,
+  momentsOf,
+  outliveWindow,
+  rollBackStore,
+  type Stage,
+  underLoad,
+} from "./faults.ts";
+import { type Trial, WINDOW_MS } from "./house.ts";
+import type { Role } from "./points.ts";
+import { breakWires, BROKER_WAYS, overtakeByWire, refuseAcks, slowWires, stallWires } from "./wire-faults.ts";
+
+/** How often each fault happens. */
+export interface Amounts {
+  readonly brokerKills: number;
+  /** Besides, with a window on the wire. */
+  readonly inWindow: number;
+  readonly rollBacks: number;
+  readonly deletions: number;
+  readonly databaseCrashes: number;
+  readonly outages: number;
+  readonly freezes: number;
+  readonly awayMs: number;
+  /** Each way broken in each manner, so often. */
+  readonly wireRounds: number;
+  /** Of fifteen: each way, there, back and both. */
+  readonly stalls: number;
+  /** Of hubs, subscribers and relays at moments of chance, where events die and are replayed, over either road. */
+  readonly chanceKills: number;
+}
+
+/** What the whole is: 200 SIGKILLs of nats-server, and the rest in its proportion. Every point is always reached. */
+export const ROUNDS = 200;
+
+export const amountsOf = (rounds: number): Amounts => ({
+  brokerKills: rounds,
+  inWindow: Math.ceil(rounds / 20),
+  rollBacks: Math.ceil(rounds / 20),
+  deletions: Math.ceil(rounds / 40),
+  databaseCrashes: Math.ceil(rounds / 4),
+  outages: Math.ceil(rounds / 40),
+  freezes: Math.ceil(rounds / 40),
+  awayMs: rounds * 50,
+  wireRounds: Math.ceil(rounds / 50),
+  stalls: Math.ceil((rounds * 15) / 200),
+  chanceKills: Math.ceil(rounds / 10),
+});
+
+const SAMPLE_LOAD = 100;
+const QUIET_MS = 20_000;
+
+/** A process that commits and serves, as a hub in embedded mode does, and a subscriber. */
+export const HUB_CREW: readonly (readonly Role[])[] = [["commit", "serve"], ["subscribe"]];
+/** Each role in a process of its own, with a hub that looks after dead letters and replays. */
+export const BESIDE_CREW: readonly (readonly Role[])[] = [["commit"], ["relay"], ["subscribe"], ["serve"]];
+
+const times = async (many: number, work: () => Promise<void>): Promise<void> => {
+  for (let each = 0; each < many; each++) await work();
+};
+
+/** Each in a world of its own: what follows a fault is then that fault's. */
+export function trialsOf(amounts: Amounts): Readonly<Record<string, Trial>> {
+  const trial = (faults: Trial["faults"], load = SAMPLE_LOAD, more: Partial<Trial> = {}): Trial => ({
+    world: {},
+    load,
+    faults,
+    quietMs: QUIET_MS,
+    ...more,
+  });
+  return {
+    // The longest first: two are tried at a time.
+    "nats-server killed": trial(async (stage) => {
+      await killBroker(stage, amounts.brokerKills);
+      await killBrokerInWindow(stage, amounts.inWindow);
+      await brokerAway(stage, amounts.awayMs);
+    }),
+    "wires cut, torn, stalled and slow": trial(
+      async (stage) => {
+        await breakWires(stage, BROKER_WAYS, amounts.wireRounds);
+        await stallWires(stage, BROKER_WAYS, amounts.stalls);
+        await overtakeByWire(stage, amounts.freezes);
+        await slowWires(stage, BROKER_WAYS);
+      },
+      SAMPLE_LOAD,
+      { world: { wired: true } },
+    ),
+    "processes killed at every point": trial(async (stage) => {
+      const roles = ["commit", "relay", "subscribe"] as const;
+      const moments = (role: Role) => momentsOf(role, "nats", ["subscribe.letter"]);
+      await Promise.all(roles.map((role) => killAtPoints(stage, role, moments(role))));
+    }, SAMPLE_LOAD / 2),
+    "over HTTP, with dead letters and replays": trial((stage) => overHttp(stage, amounts), SAMPLE_LOAD / 2, {
+      world: { road: "http", mortal: true },
+      crew: HUB_CREW,
+    }),
+    "dead letters and replays beside a broker": trial((stage) => besideBroker(stage, amounts), SAMPLE_LOAD / 2, {
+      world: { wired: true, mortal: true },
+      crew: BESIDE_CREW,
+    }),
+    "processes frozen and overtaken, a relay away past the window of message ids": trial(async (stage) => {
+      await outliveWindow(stage, amounts.outages, WINDOW_MS);
+      await times(amounts.freezes, () => freezeRelay(stage, stage.random() < 0.5 ? "half" : "before", WINDOW_MS));
+      await times(amounts.freezes, () => freezeCommit(stage));
+    }),
+    "its store rolled back, its stream deleted": trial(async (stage) => {
+      await rollBackStore(stage, amounts.rollBacks, WINDOW_MS);
+      await deleteStream(stage, amounts.deletions, WINDOW_MS);
+    }),
+    // Intake goes on while the others find their way back: less of it leaves less to drain.
+    "PostgreSQL shut down at once": trial((stage) => crashDatabase(stage, amounts.databaseCrashes), SAMPLE_LOAD / 4, {
+      alone: true,
+    }),
+    "over HTTP from an embedded hub": trial(
+      async (stage) => {
+        const rest = stage.world.again?.keepOn();
+        await killAtChance(stage, ["serve", "subscribe"], amounts.chanceKills / 2);
+        await breakWires(stage, [["subscribe", "hub"]], amounts.outages);
+        await rest?.();
+      },
+      SAMPLE_LOAD / 4,
+      { world: { road: "http", engine: "pglite", mortal: true }, crew: HUB_CREW },
+    ),
+  };
+}
+
+async function overHttp(stage: Stage, amounts: Amounts): Promise<void> {
+  const rest = stage.world.again?.keepOn();
+  const roles = ["serve", "subscribe"] as const;
+  await Promise.all(roles.map((role) => killAtPoints(stage, role, momentsOf(role, "http"))));
+  await killAtChance(stage, roles, amounts.chanceKills);
+  await breakWires(stage, [["subscribe", "hub"]], amounts.outages);
+  await stallWires(stage, [["subscribe", "hub"]], amounts.outages);
+  await refuseAcks(stage, REFUSED_MS);
+  await rest?.();
+}
+
+/** Longer than six attempts take. */
+const REFUSED_MS = 3_000;
+
+async function besideBroker(stage: Stage, amounts: Amounts): Promise<void> {
+  const rest = stage.world.again?.keepOn();
+  const letters = momentsOf("subscribe", "nats").filter(({ point }) => point === "subscribe.letter");
+  await Promise.all([
+    killAtPoints(stage, "serve", momentsOf("serve", "nats")),
+    killAtPoints(stage, "subscribe", letters),
+  ]);
+  await killAtChance(stage, ["serve", "subscribe", "relay"], amounts.chanceKills);
+  const ways = [["serve", "broker"] as const, ["serve", "database"] as const];
+  await breakWires(stage, ways, amounts.outages);
+  await rest?.();
+}
+
+/** SIGKILL at moments that the clock chooses. */
+export async function killAtChance(stage: Stage, roles: readonly Role[], many: number): Promise<void> {
+  const { crew } = stage;
+  for (let each = 0; each < many; each++) {
+    await underLoad(stage);
+    const role = roles[each % roles.length] ?? "serve";
+    await sleep(stage.random() * 300);
+    await crew.of(role).kill();
+    count(stage, `${role} killed at a moment of chance`);
+    await crew.replace(role);
+  }
+  await underLoad(stage);
+}
