@@ -1,4 +1,4 @@
-import { type Database, type Queryable, run } from "./database.ts";
+import { type Database, type Queryable, runAhead } from "./database.ts";
 
 /**
  * A transaction with the rights of the login itself, past every policy: for migrations, for the tables that a sample
@@ -6,6 +6,6 @@ import { type Database, type Queryable, run } from "./database.ts";
  */
 export const asOwner = <T>(database: Database, work: (tx: Queryable) => Promise<T>): Promise<T> =>
   database.transaction(async (tx) => {
-    await run(tx, "SELECT set_config('role', 'none', true)");
+    await runAhead(tx, "SELECT set_config('role', 'none', true)");
     return work(tx);
   });

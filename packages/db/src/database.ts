@@ -9,7 +9,10 @@ export interface Database {
   readonly engine: "postgres" | "pglite";
   /** Queries outside a transaction. */
   readonly query: Queryable;
-  /** READ COMMITTED. Rolls back when `work` throws. PGlite has one connection: transactions run one after the other. */
+  /**
+   * READ COMMITTED. Rolls back when `work` throws, or a statement failed. PGlite has one connection: transactions run one
+   * after the other. PostgreSQL takes a connection, and begins, at the first statement: BEGIN goes out in its packet.
+   */
   transaction<T>(work: (tx: Queryable) => Promise<T>): Promise<T>;
   /** Calls back for every NOTIFY on a channel until the returned function is called. Missed while disconnected: poll as well. */
   listen(channel: string, onNotify: (payload: string) => void): Promise<() => Promise<void>>;
@@ -39,17 +42,44 @@ export function assertOutsideTransaction(what: string): void {
 }
 
 interface RawClient {
-  unsafe?(text: string, params: readonly unknown[], options: { prepare: boolean }): Promise<Iterable<unknown>>;
+  unsafe?(text: string, params: readonly unknown[], options: RunOptions): Promise<Iterable<unknown>>;
   query?(text: string, params: readonly unknown[]): Promise<{ rows: unknown[] }>;
+}
+
+/** `ahead` and `last` are of our patch of the driver, inside a transaction. */
+interface RunOptions {
+  readonly prepare: true;
+  readonly ahead?: true;
+  readonly last?: true;
 }
 
 /**
  * Runs one SQL statement as it stands, as a named prepared statement where the driver has them, in the session's own
  * transaction. `T` is the caller's word for a row's shape. JSON goes in as text and comes out parsed.
  */
-export async function run<T>(on: Queryable, text: string, params: readonly unknown[] = []): Promise<T[]> {
+export const run = <T>(on: Queryable, text: string, params: readonly unknown[] = []): Promise<T[]> =>
+  runWith<T>(on, text, params, { prepare: true });
+
+/**
+ * Runs a statement whose rows nobody reads in one round trip with the one that follows it in the transaction, which is
+ * not run when this fails and is refused with this one's error. Parameters are text. On PGlite it is run at once.
+ */
+export async function runAhead(tx: Queryable, text: string, params: readonly unknown[] = []): Promise<void> {
+  await runWith(tx, text, params, { prepare: true, ahead: true });
+}
+
+/**
+ * Runs a transaction's last statement in one round trip with its COMMIT; as {@link run} on PGlite, without parameters, and
+ * inside a nested transaction. When it fails nothing is committed, and its error is thrown. Once it has resolved the
+ * transaction is committed: another statement is refused, and what `work` throws afterwards undoes nothing any more.
+ * So it is for a statement whose result is not judged before the end.
+ */
+export const runLast = <T>(tx: Queryable, text: string, params: readonly unknown[] = []): Promise<T[]> =>
+  runWith<T>(tx, text, params, { prepare: true, last: true });
+
+async function runWith<T>(on: Queryable, text: string, params: readonly unknown[], options: RunOptions): Promise<T[]> {
   const { client } = (on as unknown as { _: { session: { client: RawClient } } })._.session;
-  if (client.unsafe !== undefined) return [...(await client.unsafe(text, params, { prepare: true }))] as T[];
+  if (client.unsafe !== undefined) return [...(await client.unsafe(text, params, options))] as T[];
   if (client.query !== undefined) return (await client.query(text, params)).rows as T[];
   throw new Error("unknown database driver");
 }

@@ -1,5 +1,5 @@
 export { asOwner } from "./as-owner.ts";
-export { assertOutsideTransaction, type Database, type Queryable, run } from "./database.ts";
+export { assertOutsideTransaction, type Database, type Queryable, run, runAhead, runLast } from "./database.ts";
 export { findMisshapen, type JsonColumn, type Misshapen, resetMisshapen } from "./json-shapes.ts";
 export { migrate, type Migrations, RowSecurityError } from "./migrate.ts";
 export { openPglite, type PgliteOptions } from "./pglite.ts";

@@ -9,7 +9,16 @@ export interface PostgresOptions {
   readonly url: string;
   /** Connections at most. Default 10. */
   readonly connectionsMax?: number;
+  /**
+   * How long a statement waits for a server that refuses connections, because it is not up, starts or shuts down, before
+   * it is refused itself. Default 10: a server that restarts is ridden out. `connect_timeout` in the URL goes before it.
+   */
+  readonly waitSeconds?: number;
+  /** Told of each attempt that the server refused and that is made again, with the reason's code. */
+  readonly onRefused?: (code: string) => void;
 }
+
+const WAIT_SECONDS = 10;
 
 /** PostgreSQL 15 or newer, by URL. Connects on first use. */
 export function openPostgres(options: PostgresOptions): Database {
@@ -49,7 +58,9 @@ function openPool(options: PostgresOptions, role?: string) {
     onnotice: () => {},
     backoff,
     types: { bigint: postgres.BigInt },
+    ...(options.url.includes("connect_timeout=") ? {} : { connect_timeout: options.waitSeconds ?? WAIT_SECONDS }),
+    onrefused: (error: { readonly code?: string }) => options.onRefused?.(error.code ?? "no answer"),
     connection: { application_name: "tributary", TimeZone: "UTC", ...(role === undefined ? {} : { role }) },
-  });
+  } as Parameters<typeof postgres>[1]);
   return { sql, role, query: drizzle(sql) as unknown as Queryable };
 }

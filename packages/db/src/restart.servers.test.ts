@@ -1,7 +1,7 @@
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import postgres from "postgres";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Database, type Queryable, run } from "./database.ts";
 import { openPostgres } from "./postgres.ts";
 import { type PrivatePostgres, startPrivatePostgres } from "./testing/private-postgres.ts";
@@ -124,6 +124,63 @@ it("a server that accepts and closes is asked again with pauses, and who waits i
   expect(away.connects()).toBeLessThan(10);
   await waiting.close();
   away.close();
+});
+
+describe("a server that is away", () => {
+  const two = (tx: Queryable) => run(tx, "SELECT $1::int AS two", [2]);
+
+  it("is waited for while it is down and while it starts up, by all who ask", async () => {
+    const refusals = new Set<string>();
+    const waiting = openPostgres({ url: server.url, connectionsMax: 2, onRefused: (code) => refusals.add(code) });
+    await waiting.transaction(two);
+    await server.crash();
+    let answered = 0;
+    const asked = Array.from({ length: 20 }, (_, index) =>
+      (index % 2 === 0 ? waiting.transaction(two) : two(waiting.query)).finally(() => answered++),
+    );
+    await sleep(500);
+    expect([...refusals]).toContain("ECONNREFUSED");
+    const finish = server.restartSlowly();
+    for (let turn = 0; turn < 100 && !refusals.has("57P03"); turn++) await sleep(50);
+    expect([...refusals]).toContain("57P03");
+    expect(answered).toBe(0);
+    finish();
+    expect(await Promise.all(asked)).toEqual(asked.map(() => [{ two: 2 }]));
+    await waiting.close();
+  });
+
+  it("is waited for so long and no longer, by each from when it asked", async () => {
+    await server.crash();
+    const impatient = openPostgres({ url: server.url, connectionsMax: 1, waitSeconds: 1 });
+    const since = performance.now();
+    const asked = await Promise.all(
+      Array.from({ length: 10 }, () =>
+        impatient.transaction(two).then(
+          () => "answered",
+          (error: unknown) => String(error),
+        ),
+      ),
+    );
+    // One after the other would have taken ten seconds.
+    expect(performance.now() - since).toBeLessThan(3_000);
+    expect(performance.now() - since).toBeGreaterThan(950);
+    for (const outcome of asked) expect(outcome).toContain("ECONNREFUSED");
+    const finish = server.restartSlowly();
+    await sleep(500);
+    await expect(impatient.transaction(two)).rejects.toMatchObject({ code: "57P03" });
+    finish();
+    for (let turn = 0; turn < 10 && !(await impatient.transaction(two).catch(() => undefined)); turn++) await sleep(50);
+    expect(await impatient.transaction(two)).toEqual([{ two: 2 }]);
+    await impatient.close();
+  });
+
+  it("is no reason to wait when it is there and refuses for good", async () => {
+    const wrong = openPostgres({ url: server.url.replace(/\/postgres$/, "/nowhere"), connectionsMax: 1 });
+    const since = performance.now();
+    await expect(wrong.transaction(two)).rejects.toMatchObject({ code: "3D000" });
+    expect(performance.now() - since).toBeLessThan(1_000);
+    await wrong.close();
+  });
 });
 
 it("a pool that is closed while it pauses does not connect again", async () => {

@@ -1,5 +1,5 @@
 import type { Database, Queryable } from "./database.ts";
-import { run } from "./database.ts";
+import { runAhead } from "./database.ts";
 
 /**
  * Who asks, as PostgreSQL knows it. A process signs in once and takes a role for the length of a transaction; a role
@@ -61,12 +61,8 @@ function scoped<T>(
   work: (tx: Queryable) => Promise<T>,
 ): Promise<T> {
   return database.transaction(async (tx) => {
-    // Sent ahead of the first statement on the same connection, without waiting for its answer in between.
-    const set = run(tx, SET_SCOPE, [roleName(role), organizationId]);
-    set.catch(() => {});
-    const result = await work(tx);
-    await set;
-    return result;
+    await runAhead(tx, SET_SCOPE, [roleName(role), organizationId]);
+    return work(tx);
   });
 }
 

@@ -93,7 +93,7 @@ async function compose(
   opened.push(folder.release);
 
   onStart(config.databaseUrl === undefined ? "Opening the database (PGlite, on disk)" : "Connecting to PostgreSQL");
-  const database = await openDatabase(config, folder);
+  const database = await openDatabase(config, { folder, log });
   opened.push(() => database.close());
   await migrate(database, [authTables, vaultTables, pipelineTables, integrationTables]);
 
@@ -196,9 +196,19 @@ const vaultOf = (config: Config, database: Database, sandbox: Sandbox | undefine
     ...(sandbox === undefined ? {} : { origins: sandbox.origins }),
   });
 
-async function openDatabase(config: Config, folder: DataFolder): Promise<Database> {
+/** A server that is away is waited for, for a while at the start as at every later moment; the log says so. */
+async function openDatabase(
+  config: Config,
+  { folder, log }: { readonly folder: DataFolder; readonly log: Runtime["log"] },
+): Promise<Database> {
   if (config.databaseUrl === undefined) return openPglite({ dataDir: folder.file("database") });
-  const database = openPostgres({ url: config.databaseUrl });
+  let saidAt = -WAITING_SAID_EVERY_MS;
+  const onRefused = (code: string): void => {
+    if (performance.now() - saidAt < WAITING_SAID_EVERY_MS) return;
+    saidAt = performance.now();
+    log.warn({ error: code }, "PostgreSQL takes no connection; it is asked again");
+  };
+  const database = openPostgres({ url: config.databaseUrl, onRefused });
   try {
     await database.query.execute("SELECT 1");
   } catch (error) {
@@ -211,6 +221,8 @@ async function openDatabase(config: Config, folder: DataFolder): Promise<Databas
   }
   return database;
 }
+
+const WAITING_SAID_EVERY_MS = 5_000;
 
 function authOptions(
   config: Config,

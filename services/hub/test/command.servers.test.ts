@@ -188,7 +188,7 @@ describe("a setting that cannot be", () => {
       {
         TRIBUTARY_DATA_DIR: join(scratch, "cluster"),
         TRIBUTARY_SANDBOX: "true",
-        DATABASE_URL: `postgres://hub:${CANARY}@127.0.0.1:1/hub`,
+        DATABASE_URL: `postgres://hub:${CANARY}@127.0.0.1:1/hub?connect_timeout=1`,
       },
       /DATABASE_URL cannot be used \(ECONNREFUSED\)/,
     ],

@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { chownSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
+import postgres from "postgres";
 import { openPostgres } from "../postgres.ts";
 
 /** A PostgreSQL server of our own: a free port on loopback, data in a temporary folder, gone when stopped. */
@@ -16,6 +16,11 @@ export interface PrivatePostgres {
   crash(): Promise<void>;
   /** Starts again on the same port and data. */
   restart(): Promise<void>;
+  /**
+   * Starts again and goes on starting up, where PostgreSQL refuses everybody (57P03), until the function that it gives is
+   * called. It waits for neither.
+   */
+  restartSlowly(): () => void;
   stop(): Promise<void>;
 }
 
@@ -37,27 +42,36 @@ export async function startPrivatePostgres(settings: Readonly<Record<string, str
   const url = `postgres://tributary@127.0.0.1:${port}/postgres`;
   let child: ChildProcess | undefined;
 
-  async function start(): Promise<void> {
-    const options = { listen_addresses: "127.0.0.1", unix_socket_directories: "", max_connections: "60", ...settings };
-    const flags = Object.entries(options).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
-    const server = spawn(join(bin, "postgres"), ["-D", data, "-p", String(port), ...flags], {
+  function spawnServer(more: Readonly<Record<string, string>> = {}): ChildProcess {
+    const fixed = { listen_addresses: "127.0.0.1", unix_socket_directories: "", max_connections: "60" };
+    const flags = Object.entries({ ...fixed, ...settings, ...more }).flatMap(([name, value]) => [
+      "-c",
+      `${name}=${value}`,
+    ]);
+    child = spawn(join(bin, "postgres"), ["-D", data, "-p", String(port), ...flags], {
       ...identity,
       cwd: folder,
       stdio: "ignore",
     });
-    child = server;
-    for (let attempt = 0; attempt < 600; attempt++) {
-      if (server.exitCode !== null) throw new Error(`postgres ended with ${server.exitCode}`);
-      const probe = openPostgres({ url, connectionsMax: 1 });
-      const up = await probe.query.execute("SELECT 1").then(
-        () => true,
-        () => false,
-      );
-      await probe.close();
-      if (up) return;
-      await sleep(50);
-    }
-    throw new Error("postgres did not answer within 30 s");
+    return child;
+  }
+  async function start(): Promise<void> {
+    const server = spawnServer();
+    const probe = postgres(url, { max: 1, connect_timeout: 30, backoff: () => 0.03, onnotice: () => {} });
+    const ended = new Promise<never>((_, reject) => {
+      server.once("exit", (status) => reject(new Error(`postgres ended with ${status}`)));
+    });
+    ended.catch(() => {});
+    await Promise.race([probe`SELECT 1`, ended]).finally(() => probe.end({ timeout: 0 }));
+  }
+  /** A standby that takes nobody in, until it is promoted. */
+  function restartSlowly(): () => void {
+    writeFileSync(join(data, "standby.signal"), "");
+    const server = spawnServer({ hot_standby: "off" });
+    return () => {
+      writeFileSync(join(data, "promote"), "");
+      server.kill("SIGUSR1");
+    };
   }
   async function end(signal: NodeJS.Signals): Promise<void> {
     const server = child;
@@ -80,6 +94,7 @@ export async function startPrivatePostgres(settings: Readonly<Record<string, str
     },
     crash: () => end("SIGQUIT"),
     restart: start,
+    restartSlowly,
     stop: async () => {
       await end("SIGINT");
       rmSync(folder, { recursive: true, force: true });

@@ -41,7 +41,7 @@ export async function withData<T>(context: CommandContext, work: (data: OpenData
 
 async function openDatabase(config: Config, file: (name: string) => string): Promise<Database> {
   if (config.databaseUrl === undefined) return openPglite({ dataDir: file("database") });
-  const database = openPostgres({ url: config.databaseUrl, connectionsMax: 4 });
+  const database = openPostgres({ url: config.databaseUrl, connectionsMax: 4, waitSeconds: 2 });
   try {
     await database.query.execute("SELECT 1");
     return database;
