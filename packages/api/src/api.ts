@@ -1,5 +1,5 @@
 import { codeOf } from "@tributary/contracts";
-import { Hono } from "hono";
+import { Hono, type MiddlewareHandler } from "hono";
 import { bodyLimit } from "hono/body-limit";
 import { clientRoutes } from "./client-routes.ts";
 import { connectionRoutes } from "./connection-routes.ts";
@@ -42,14 +42,7 @@ export function createApi(options: ApiOptions): Hono<ApiEnv> {
     c.header("allow", allowed.join(", "));
     return answerError(c, new ApiError("method_not_allowed", "Not by this method."), c.get("correlationId"));
   });
-  app.use(
-    bodyLimit({
-      maxSize: BODY_BYTES_MAX,
-      onError: () => {
-        throw new ApiError("payload_too_large", "The body has more than 1 MiB.");
-      },
-    }),
-  );
+  app.use(limitBody());
   app.route("/webhooks", webhookRoutes(options));
   const signedIn = new Hono<ApiEnv>();
   signedIn.use(guarded(options));
@@ -77,6 +70,23 @@ export function createApi(options: ApiOptions): Hono<ApiEnv> {
   signedIn.route("/", sandboxRoutes(options));
   app.route("/api", signedIn);
   return app;
+}
+
+/**
+ * Refuses a body of more than 1 MiB: at once when its length is told, else when it has grown to that. Hono's own way looks
+ * at the request's stream even when the length is told, for which the listener builds a whole Request and a stream.
+ */
+function limitBody(): MiddlewareHandler<ApiEnv> {
+  const tooLarge = (): never => {
+    throw new ApiError("payload_too_large", "The body has more than 1 MiB.");
+  };
+  const counting = bodyLimit({ maxSize: BODY_BYTES_MAX, onError: tooLarge });
+  return (c, next) => {
+    if (c.req.method === "GET" || c.req.method === "HEAD") return next();
+    const told = c.req.header("content-length");
+    if (told === undefined || c.req.header("transfer-encoding") !== undefined) return counting(c, next);
+    return Number(told) <= BODY_BYTES_MAX ? next() : tooLarge();
+  };
 }
 
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"] as const;

@@ -1,6 +1,6 @@
-import { acrossOrganizations, run as runSql } from "@tributary/db";
+import { acrossOrganizations, runLast } from "@tributary/db";
 import type { Json, Webhook } from "@tributary/sdk";
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { IntegrationError, notFound } from "./errors.ts";
 import type { Runtime } from "./runtime.ts";
 
@@ -64,7 +64,7 @@ export function createIngress(runtime: Runtime, { resting = () => false }: Ingre
       const rows = JSON.stringify(group.map(({ delivery }) => delivery));
       try {
         const accepted = await acrossOrganizations(runtime.database, "ingress", (tx) =>
-          runSql<Woken>(tx, ACCEPT, [rows]),
+          runLast<Woken>(tx, ACCEPT, [rows]),
         );
         const woken = new Map(accepted.map((row) => [nameOf(row), row.woken]));
         for (const { delivery, resolve } of group) resolve(woken.get(nameOf(delivery)) ?? 0);
@@ -136,7 +136,7 @@ async function accept(runtime: Runtime, request: InboundRequest): Promise<Accept
   const { webhook } = connector;
   if (webhook?.accounts === undefined) throw notFound();
   const organization = await verify(runtime, webhook, request);
-  const accounts = readAccounts(webhook, Object.fromEntries(request.headers), parse(request.body));
+  const accounts = readAccounts(webhook, request);
   return {
     context: request.contextId,
     id: identify(webhook, request),
@@ -163,24 +163,33 @@ async function verify(runtime: Runtime, webhook: Webhook, request: InboundReques
   return signed.organizationId ?? null;
 }
 
-function parse(body: Uint8Array): Json {
+function readAccounts(webhook: Webhook, request: InboundRequest): readonly string[] {
+  const body = parse(request.body);
   try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body)) as Json;
-  } catch {
-    throw new IntegrationError("malformed_body", "The body is not JSON.");
-  }
-}
-
-function readAccounts(webhook: Webhook, headers: Readonly<Record<string, string>>, body: Json): readonly string[] {
-  try {
-    return webhook.accounts?.({ headers, body }).slice(0, 100) ?? [];
+    const delivery = {
+      body,
+      // Few connectors look at them, and a record of all of them is the dearest thing about a request.
+      get headers() {
+        return Object.fromEntries(request.headers);
+      },
+    };
+    return webhook.accounts?.(delivery).slice(0, 100) ?? [];
   } catch {
     throw new IntegrationError("malformed_body", "The body does not have the shape of a delivery.");
   }
 }
 
+function parse(body: Uint8Array): Json {
+  try {
+    return JSON.parse(utf8.decode(body)) as Json;
+  } catch {
+    throw new IntegrationError("malformed_body", "The body is not JSON.");
+  }
+}
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
 function identify(webhook: Webhook, { headers, body }: InboundRequest): string {
   const named = webhook.deliveryIdHeader === undefined ? null : headers.get(webhook.deliveryIdHeader);
   // The header is not signed: together with the body it cannot be used to make us drop another delivery.
-  return `${(named ?? "").slice(0, 100)}:${createHash("sha256").update(body).digest("base64url")}`;
+  return `${(named ?? "").slice(0, 100)}:${hash("sha256", body, "base64url")}`;
 }

@@ -1,10 +1,11 @@
 import { createHmac, randomUUID } from "node:crypto";
 import { connect } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import { parentPort, workerData } from "node:worker_threads";
 
 /**
  * Sends signed deliveries over kept-alive connections from a thread of its own, one at a time on each. Requests are made
- * before the clock runs. Answers with how long all of them took.
+ * before the clock runs.
  */
 export interface Load {
   readonly port: number;
@@ -13,16 +14,30 @@ export interface Load {
   readonly accounts: number;
   readonly requests: number;
   readonly sockets: number;
+  /** How many are due each second; absent: each connection's next is due when it is free. */
+  readonly perSecond?: number;
+}
+
+/** How long all of them took, and all but a hundredth, from when each was due. */
+export interface Loaded {
+  readonly ms: number;
+  readonly p99Ms: number;
 }
 
 const load = workerData as Load;
-const queue = Array.from({ length: load.requests }, (_, index) => request(load, index));
-await Promise.all(Array.from({ length: load.sockets }, open)).then(async (sockets) => {
-  const start = performance.now();
-  await Promise.all(sockets.map(drain));
-  parentPort?.postMessage(performance.now() - start, []);
-  for (const socket of sockets) socket.destroy();
-});
+const texts = Array.from({ length: load.requests }, (_, index) => request(load, index));
+const sockets = await Promise.all(Array.from({ length: load.sockets }, open));
+const took: number[] = [];
+const start = performance.now();
+let next = 0;
+await Promise.all(sockets.map(drain));
+const sorted = took.toSorted((a, b) => a - b);
+const loaded: Loaded = {
+  ms: performance.now() - start,
+  p99Ms: sorted[Math.ceil(sorted.length * 0.99) - 1] ?? Number.NaN,
+};
+parentPort?.postMessage(loaded, []);
+for (const socket of sockets) socket.destroy();
 
 function request({ path, secret, accounts }: Load, index: number): string {
   const body = JSON.stringify({
@@ -52,22 +67,27 @@ async function open() {
 }
 
 /** An answer without a body ends with its headers; ours have none. */
-function drain(socket: Awaited<ReturnType<typeof open>>): Promise<void> {
-  return new Promise((resolve, reject) => {
-    let answer = "";
-    const next = (): void => {
-      const text = queue.pop();
-      if (text === undefined) resolve();
-      else socket.write(text);
-    };
+async function drain(socket: Awaited<ReturnType<typeof open>>): Promise<void> {
+  let answer = "";
+  let done = (): void => {};
+  const failed = new Promise<never>((_, reject) => {
     socket.once("error", reject).once("close", () => reject(new Error("the server closed a connection")));
     socket.on("data", (chunk) => {
       answer += chunk.toString("latin1");
       if (!answer.endsWith("\r\n\r\n")) return;
       if (!answer.startsWith("HTTP/1.1 200 ")) reject(new Error(answer.split("\r\n", 1)[0]));
       answer = "";
-      next();
+      done();
     });
-    next();
   });
+  failed.catch(() => {});
+  for (let index = next++; index < texts.length; index = next++) {
+    const now = performance.now();
+    const due = load.perSecond === undefined ? now : start + (index / load.perSecond) * 1000;
+    if (due > now) await sleep(due - now);
+    const answered = new Promise<void>((resolve) => (done = resolve));
+    socket.write(texts[index] ?? "");
+    await Promise.race([answered, failed]);
+    took.push(performance.now() - due);
+  }
 }
