@@ -1,4 +1,4 @@
-import { type Database, migrate, openPostgres, run } from "@tributary/db";
+import { acrossOrganizations, type Database, migrate, openPostgres, run, runLast } from "@tributary/db";
 import { asOwner, startPrivatePostgres } from "@tributary/db/testing";
 import { migrations as pipelineTables } from "@tributary/pipeline";
 import { migrations } from "../src/index.ts";
@@ -6,11 +6,14 @@ import { claimDue } from "../src/lease.ts";
 import { fillConnections } from "./fill-connections.ts";
 
 /**
- * One claim of 500 out of 50,000 connections of which 1 % are due, in milliseconds; 100 organisations. The ceiling is an
- * UPDATE of the 500 oldest by the same index, without turns between organisations and without the credential's id.
+ * One claim of 500, as the scheduler does it, in milliseconds; 1 % of the connections are due, of 100 organisations. The
+ * ceiling is an UPDATE of the 500 oldest by the same index in one round trip, without turns between organisations, without
+ * the credential's id and past every policy. 50,000 connections, or as many as BENCH_CONNECTIONS says, up to a million:
+ * then it fills one server (some minutes) and says what the process's memory did.
  */
 const CONNECTIONS = 50_000;
-const DUE = 500;
+const CONNECTIONS_MAX = 1_000_000;
+const CLAIMED = 500;
 const ROUNDS = 6;
 
 export default {
@@ -18,19 +21,30 @@ export default {
   unit: "ms",
   goal: { of: "ours", atMost: 20 },
   /** Every run fills a server of its own. */
-  repeats: 3,
-  async run() {
+  repeats: process.env["BENCH_CONNECTIONS"] === undefined ? 3 : 1,
+  async run({ warmUp, log }: { readonly warmUp: boolean; log(line: string): void }) {
+    const wished = Number(process.env["BENCH_CONNECTIONS"] ?? CONNECTIONS);
+    const connections = warmUp ? CONNECTIONS : Math.min(CONNECTIONS_MAX, Math.max(CONNECTIONS, wished));
     const server = await startPrivatePostgres();
     const database = openPostgres({ url: server.url });
     try {
       await migrate(database, [pipelineTables, migrations]);
-      await fillConnections(database, CONNECTIONS, DUE);
+      await fillConnections(database, connections, connections / 100);
       const ours: number[] = [];
       const ceiling: number[] = [];
+      const claim = (): Promise<number> =>
+        acrossOrganizations(database, "scheduler", async (tx) => (await claimDue(tx, CLAIMED)).length);
+      const bare = (): Promise<number> => asOwner(database, async (tx) => (await runLast(tx, BARE, [CLAIMED])).length);
+      const rss = process.memoryUsage.rss();
       for (let round = 0; round < ROUNDS; round++) {
-        ours.push(await timed(database, async () => (await asOwner(database, (tx) => claimDue(tx, DUE))).length));
-        ceiling.push(await timed(database, async () => (await asOwner(database, (tx) => run(tx, BARE, [DUE]))).length));
+        ours.push(await timed(database, claim));
+        ceiling.push(await timed(database, bare));
       }
+      const grown = (process.memoryUsage.rss() - rss) / 2 ** 20;
+      if (connections !== CONNECTIONS)
+        log(
+          `${connections} connections, claims of ${ours.map((ms) => ms.toFixed(1)).join(", ")} ms; RSS ${grown.toFixed(1)} MiB more`,
+        );
       return { ours: median(ours), ceiling: median(ceiling) };
     } finally {
       await database.close();
@@ -54,7 +68,7 @@ async function timed(database: Database, claim: () => Promise<number>): Promise<
   const start = performance.now();
   const claimed = await claim();
   const ms = performance.now() - start;
-  if (claimed !== DUE) throw new Error(`${claimed} connections were claimed`);
+  if (claimed !== CLAIMED) throw new Error(`${claimed} connections were claimed`);
   await asOwner(database, (tx) => run(tx, RELEASE));
   return ms;
 }

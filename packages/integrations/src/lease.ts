@@ -1,4 +1,4 @@
-import { type Queryable, run as runSql } from "@tributary/db";
+import { type Queryable, run as runSql, runLast } from "@tributary/db";
 
 /** The right to run one connection, fenced: a write under a token that is no longer current changes nothing. */
 export interface Lease {
@@ -41,8 +41,10 @@ FROM picked, integrations.credential k
 WHERE c.id = picked.id AND k.connection_id = c.id
 RETURNING c.id AS "connectionId", c.organization_id AS "organizationId", c.integration, k.id AS "credentialId", c.lease_token AS token`;
 
-export async function claimDue(on: Queryable, max: number): Promise<Lease[]> {
-  const rows = await runSql<Omit<Lease, "leaseSeconds" | "token"> & { token: bigint }>(on, CLAIM, [max, LEASE_SECONDS]);
+/** The last statement of its transaction. */
+export async function claimDue(tx: Queryable, max: number): Promise<Lease[]> {
+  type Row = Omit<Lease, "leaseSeconds" | "token"> & { token: bigint };
+  const rows = await runLast<Row>(tx, CLAIM, [max, LEASE_SECONDS]);
   return rows.map((row) => ({ ...row, token: Number(row.token), leaseSeconds: LEASE_SECONDS }));
 }
 
