@@ -24,7 +24,13 @@ const organizationId = "acme";
 const connector = {
   id: "tasks",
   scopes: [],
-  manifest: { name: "Tasks", hosts: ["p.example.com"], owner: "user", events: [TaskChangedSchema], apiVersions: [{ id: "1" }] },
+  manifest: {
+    name: "Tasks",
+    hosts: ["p.example.com"],
+    owner: "user",
+    events: [TaskChangedSchema],
+    apiVersions: [{ id: "1" }],
+  },
   // eslint-disable-next-line require-yield -- a run that ends at once is all that is wanted of it
   fetchSignals: async function* () {
     throw new Retryable("not now");

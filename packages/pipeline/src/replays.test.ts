@@ -6,7 +6,6 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { migrations } from "./migrations.ts";
 import { startReplayRunner } from "./replay-runner.ts";
 import { createReplays, trimReplays } from "./replays.ts";
-import type { SideRoad } from "./side-road.ts";
 import type { StreamedEvent } from "./stream.ts";
 import { openStreamStage, type StreamStage } from "./testing/stream-stage.ts";
 
