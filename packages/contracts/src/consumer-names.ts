@@ -26,7 +26,7 @@ export const consumerKnownAs = (name: string, organizationId?: string): string =
 export function durableName(knownAs: string, organizationId = ""): string {
   if (!KNOWN_CONSUMER.test(knownAs)) throw new TypeError("a consumer's name is a-z, 0-9 and hyphens, at most 64");
   if (knownAs.startsWith("_")) return knownAs;
-  if (!ORGANIZATION.test(organizationId)) throw new TypeError("not the id of an organisation");
+  if (!isOrganization(organizationId)) throw new TypeError("not the id of an organisation");
   return `${organizationId}_${knownAs}`;
 }
 
@@ -41,8 +41,8 @@ export function readDurableName(
   const [organizationId, name] = [durable.slice(0, Math.max(0, at)), durable.slice(at + 1)];
   if (at < 0 || !CONSUMER_NAME.test(name)) return undefined;
   if (organizationId === "") return { knownAs: durable };
-  return ORGANIZATION.test(organizationId) ? { knownAs: name, organizationId } : undefined;
+  return isOrganization(organizationId) ? { knownAs: name, organizationId } : undefined;
 }
 
-/** As `auth.organization` holds them to. */
-const ORGANIZATION = /^[a-z0-9][a-z0-9_-]{0,62}$/;
+/** Whether it can be the id of an organisation, as `auth.organization` holds them to it. */
+export const isOrganization = (id: string): boolean => /^[a-z0-9][a-z0-9_-]{0,62}$/.test(id);

@@ -48,7 +48,8 @@ export function createLanes<Task>(concurrency: number, work: (task: Task, place:
 
   async function run(lane: string, queue: Task[]): Promise<void> {
     for (;;) {
-      await enter();
+      const waits = enter();
+      if (waits !== undefined) await waits;
       const task = queue.shift();
       if (task === undefined) {
         leave();

@@ -105,9 +105,9 @@ async function standing(
   }
 }
 
-/** What would lose events, or bring others than were asked for. */
+/** What would lose events, or bring others than were asked for. Where it began was for whoever made it to say. */
 function assertSameKind(durable: string, config: ConsumerConfig, wanted: Partial<ConsumerConfig>): void {
-  const differences: string[] = (["filter_subject", "ack_policy", "deliver_policy", "max_deliver"] as const)
+  const differences: string[] = (["filter_subject", "ack_policy", "max_deliver"] as const)
     .filter((key) => (config[key] ?? "") !== (wanted[key] ?? ""))
     .map((key) => `its ${key} is ${config[key] ?? "absent"} and has to be ${wanted[key] ?? "absent"}`);
   for (const key of ["filter_subjects", "deliver_subject", "headers_only"] as const)

@@ -41,6 +41,8 @@ export interface Road {
   readonly hands: Hands;
   /** Somebody else shall have it: at once, or as soon as this process pulls no more. */
   release(held: Held): void;
+  /** After everything is settled or given up: until then the broker hears of what is still being worked on. */
+  close(): void;
 }
 
 /** What the stream knows a message by; a publisher that names none is not the relay. */
@@ -88,36 +90,32 @@ export function createRoad({
 
   async function run(signal: AbortSignal, take: (held: Held) => void): Promise<void> {
     const aborted = new Promise<void>((resolve) => signal.addEventListener("abort", () => resolve(), { once: true }));
-    try {
-      for (let failures = 0; !signal.aborted;) {
-        try {
-          // What is asked while there is no connection is dropped by the client, and waited for in vain.
-          await Promise.race([flush(), aborted]);
-          const { created, ackWaitMs, window } = await ensure();
-          hands.consumer(created);
-          speaking.every(ackWaitMs / 3);
-          await awaitTurn(signal);
-          await pull(signal, window, (held) => {
-            failures = 0;
-            take(held);
-          });
-        } catch (error) {
-          if (signal.aborted) return;
-          if (error instanceof ConnectionLost) {
-            log.warn({}, "the connection to the broker was lost; trying again");
-            continue;
-          }
-          if (isClosed()) throw new SubscriberError("refused", "the broker refuses the credentials", { cause: error });
-          const missing = error instanceof SubscriberError && error.code === "stream_missing";
-          if (error instanceof SubscriberError && !missing) throw error;
-          if (!(error instanceof NotAlone) && !(missing && optional === true))
-            log.warn({ failures }, "the broker is away; trying again");
+    for (let failures = 0; !signal.aborted;) {
+      try {
+        // What is asked while there is no connection is dropped by the client, and waited for in vain.
+        await Promise.race([flush(), aborted]);
+        const { created, ackWaitMs, window } = await ensure();
+        hands.consumer(created);
+        speaking.every(ackWaitMs / 3);
+        await awaitTurn(signal);
+        await pull(signal, window, (held) => {
+          failures = 0;
+          take(held);
+        });
+      } catch (error) {
+        if (signal.aborted) return;
+        if (error instanceof ConnectionLost) {
+          log.warn({}, "the connection to the broker was lost; trying again");
+          continue;
         }
-        failures++;
-        await sleep(backoff(failures), undefined, { signal }).catch(() => {});
+        if (isClosed()) throw new SubscriberError("refused", "the broker refuses the credentials", { cause: error });
+        const missing = error instanceof SubscriberError && error.code === "stream_missing";
+        if (error instanceof SubscriberError && !missing) throw error;
+        if (!(error instanceof NotAlone) && !(missing && optional === true))
+          log.warn({ stream, failures, error: saidBy(error) }, "the broker does not serve the consumer; trying again");
       }
-    } finally {
-      speaking.stop();
+      failures++;
+      await sleep(backoff(failures), undefined, { signal }).catch(() => {});
     }
   }
 
@@ -127,7 +125,9 @@ export function createRoad({
       signal.throwIfAborted();
       const info = await jsm.consumers.info(stream, durable);
       if (info.num_waiting === 0) return;
-      if (!told) log.info({ consumer: durable }, "another process serves this consumer: standing by");
+      // Whoever has started a second process by mistake would wonder for long why nothing comes.
+      if (!told && optional !== true)
+        log.warn({ consumer: durable }, "another process serves this consumer: standing by");
       await sleep(LOOK_EVERY_MS, undefined, { signal }).catch(() => {});
     }
   }
@@ -166,7 +166,11 @@ export function createRoad({
       void Promise.race([flush(), sleep(FLUSH_MS, undefined, { ref: false })]).finally(() => pulled.stop());
     signal.addEventListener("abort", stop, { once: true });
     if (signal.aborted) stop();
-    const forgetLoss = onLoss(() => pulled.stop(new ConnectionLost()));
+    let lost = false;
+    const forgetLoss = onLoss(() => {
+      lost = true;
+      pulled.stop(new ConnectionLost());
+    });
     try {
       await complete(kept, await beAlone(kept, window, ending), ending);
       if (!ending.aborted) {
@@ -182,7 +186,9 @@ export function createRoad({
       signal.removeEventListener("abort", stop);
       for (const held of kept.values()) release(held);
       await pulled.close();
-      await giveBack();
+      // With its connection the broker forgets a pull.
+      if (!lost) await forgotten();
+      giveBack();
     }
   }
 
@@ -219,12 +225,15 @@ export function createRoad({
   }
 
   /** The broker would send what is given back to a pull of this process that it has not forgotten yet. */
-  async function giveBack(): Promise<void> {
+  async function forgotten(): Promise<void> {
     for (let look = 0; look < FORGET_LOOKS_MAX; look++) {
       const info = await jsm.consumers.info(stream, durable).catch(() => undefined);
       if (info === undefined || info.num_waiting === 0) break;
       await sleep(FORGET_EVERY_MS);
     }
+  }
+
+  function giveBack(): void {
     pulling = false;
     for (const held of givenBack.splice(0)) hands.giveBack(held);
   }
@@ -236,8 +245,19 @@ export function createRoad({
     else hands.giveBack(held);
   }
 
-  return { run, hands, release };
+  return {
+    run,
+    hands,
+    release,
+    close: () => {
+      speaking.stop();
+      hands.flush();
+    },
+  };
 }
+
+/** The client's and the broker's words are about subjects and servers, not about people. */
+export const saidBy = (error: unknown): string => (error instanceof Error ? error.message : "not an error");
 
 /** A timer whose pace can be changed. */
 function createInterval(work: () => void) {

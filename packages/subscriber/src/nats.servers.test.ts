@@ -15,6 +15,7 @@ import type { PrivateNats } from "@tributary/pipeline/testing";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { drop, type Handler, subscribe, type SubscribeOptions, type Subscription } from "./index.ts";
+import { headerText } from "./nats-headers.ts";
 import { type NatsStage, openNatsStage, until } from "./testing/nats-stage.ts";
 
 let stage: NatsStage;
@@ -68,6 +69,13 @@ describe("a subscription over NATS", () => {
       repeated: 0,
       holding: 0,
     });
+  });
+
+  it("finds the bytes of a message's headers where this version of the client keeps them", async () => {
+    await publish("c1", 1);
+    await jsm.consumers.add(EVENT_STREAM, { durable_name: "one", ack_policy: "explicit" });
+    const message = await (await jetstream(nc).consumers.get(EVENT_STREAM, "one")).next();
+    expect(message === null ? undefined : headerText(message)).toContain("ce-id: c1-1");
   });
 
   it("keeps what it gave up on as a dead letter with its reason, and goes on", async () => {
@@ -283,6 +291,15 @@ describe("a consumer that exists", () => {
     ]);
   });
 
+  it("goes on from where somebody made it begin", async () => {
+    await publish("c1", 3);
+    await existing({ deliver_policy: "by_start_sequence", opt_start_seq: 3 });
+    const got: string[] = [];
+    await listen((_, { id }) => void got.push(id));
+    await settled();
+    expect(got).toEqual(["c1-3"]);
+  });
+
   it("is not spoken of when nothing else was asked for", async () => {
     await existing();
     const told: string[] = [];
@@ -300,7 +317,6 @@ describe("a consumer that exists", () => {
     ["gives up by itself", { max_deliver: 3 }, "its max_deliver is 3 and has to be -1"],
     ["bounds nothing", { max_ack_pending: -1 }, "its max_ack_pending is -1 and has to be 1 to 10000"],
     ["leaves the payload out", { headers_only: true }, "it has headers_only"],
-    ["begins elsewhere", { deliver_policy: "new" }, "its deliver_policy is new and has to be all"],
     ["hears something else", { filter_subject: "evt.v1.globex.>" }, "its filter_subject is evt.v1.globex.>"],
   ])("is refused when it %s", async (_, more, words) => {
     await existing(more);

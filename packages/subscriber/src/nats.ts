@@ -5,7 +5,15 @@ import {
   jetstreamManager,
   type JsMsg,
 } from "@nats-io/jetstream";
-import { connect, headers, type NatsConnection } from "@nats-io/transport-node";
+import {
+  connect,
+  credsAuthenticator,
+  errors,
+  headers,
+  type MsgHdrs,
+  type NatsConnection,
+  nkeyAuthenticator,
+} from "@nats-io/transport-node";
 import {
   brokerInbox,
   consumerKnownAs,
@@ -16,15 +24,20 @@ import {
   EVENT_STREAM,
   type EventAttributes,
   HEADER,
-  parseEventHeaders,
   REPLAY_STREAM,
 } from "@tributary/contracts";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type EnsureConsumer, eventConsumer, replayConsumer } from "./nats-consumer.ts";
 import type { Held } from "./nats-hands.ts";
-import { createRoad, type Road } from "./nats-road.ts";
+import { readAttributes } from "./nats-headers.ts";
+import { createRoad, type Road, saidBy } from "./nats-road.ts";
 import type { Settlement } from "./outcome.ts";
 import { type Delivery, type Source, type SourceOptions, SubscriberError } from "./source.ts";
+
+const CONNECT_MS_MAX = 5_000;
+/** A connection that is dead without a word is noticed after two of these. */
+const PING_MS = 10_000;
+const FLUSH_MS = 500;
 
 interface Connected {
   readonly nc: NatsConnection;
@@ -43,16 +56,29 @@ export function createNatsSource(options: SourceOptions): Source {
 
   async function open(): Promise<void> {
     const nc = await connect(connectionOptions(options)).catch((cause: unknown) => {
-      throw new SubscriberError("unreachable", "the broker does not answer, or refuses the credentials", { cause });
+      const at = options.hosts.join(", ");
+      if (cause instanceof errors.AuthorizationError || cause instanceof errors.UserAuthenticationExpiredError)
+        throw new SubscriberError("refused", `the broker at ${at} refuses the credentials`, { cause });
+      throw new SubscriberError("unreachable", `no broker answers at ${at}: ${saidBy(cause)}`, { cause });
     });
     try {
       const jsm = await jetstreamManager(nc, { checkAPI: false });
       const ensureEvents = eventConsumer(jsm, options, durable);
       await ensureEvents();
       connected = { nc, js: jetstream(nc), jsm, ensureEvents };
-    } catch (error) {
+    } catch (cause) {
       await nc.close();
-      throw error;
+      if (cause instanceof SubscriberError) throw cause;
+      const forbidden = [cause, (cause as ErrorOptions).cause].some(
+        (one) => one instanceof errors.PermissionViolationError,
+      );
+      throw new SubscriberError(
+        forbidden ? "refused" : "unreachable",
+        forbidden
+          ? `the broker lets these credentials have no consumer ${durable}: ${saidBy(cause)}`
+          : `the broker serves no consumer: ${saidBy(cause)}; is JetStream enabled?`,
+        { cause },
+      );
     }
   }
 
@@ -98,7 +124,7 @@ export function createNatsSource(options: SourceOptions): Source {
 
   function deliver(road: Road, held: Held, take: (delivery: Delivery) => void): void {
     const { message } = held;
-    const attributes = read(message);
+    const attributes = readAttributes(message);
     if (attributes === undefined) {
       log.warn({ streamSequence: message.seq }, "a message that is not an event");
       road.hands.refuse(held);
@@ -118,10 +144,12 @@ export function createNatsSource(options: SourceOptions): Source {
     onlyFor !== knownAs || (organization !== undefined && organization !== organizationId);
 
   function settle(road: Road, held: Held, attributes: EventAttributes, settlement: Settlement, giveUp: AbortSignal) {
-    if (settlement.outcome === "released") return road.release(held);
-    if (settlement.outcome === "pending") return road.hands.forget(held);
-    if (settlement.outcome === "handled") return road.hands.acknowledge(held);
-    return keepDeadLetter(held.message, attributes, settlement, giveUp).then(() => road.hands.acknowledge(held));
+    if (settlement.outcome === "dead_letter")
+      return keepDeadLetter(held.message, attributes, settlement, giveUp).then(() => road.hands.acknowledge(held));
+    if (settlement.outcome === "released") road.release(held);
+    else if (settlement.outcome === "pending") road.hands.forget(held);
+    else road.hands.acknowledge(held);
+    return undefined;
   }
 
   /** Tries until it is kept: an event is not given up before somebody else has it. */
@@ -133,10 +161,7 @@ export function createNatsSource(options: SourceOptions): Source {
   ): Promise<void> {
     if (connected === undefined) return;
     const { js, jsm } = connected;
-    const head = headers();
-    for (const [key, values] of message.headers ?? []) if (!key.startsWith("Nats-")) head.set(key, values[0] ?? "");
-    head.set(HEADER.deadLetterReason, encodeURIComponent(reason));
-    head.set(HEADER.deadLetterAttempts, String(attempts));
+    const { head, data } = letter(message, reason, attempts, connected.nc.info?.max_payload);
     const subject = deadLetterSubject(knownAs, organizationId);
     // One that dies again after it was delivered again is another letter.
     const again = replayId !== undefined || redrive > 0;
@@ -144,10 +169,10 @@ export function createNatsSource(options: SourceOptions): Source {
     for (let attempt = 1; ; attempt++) {
       giveUp.throwIfAborted();
       try {
-        await js.publish(subject, message.data, { headers: head, msgID });
+        await js.publish(subject, data, { headers: head, msgID });
         return;
-      } catch {
-        log.warn({ id, attempt }, "the dead letter is not kept yet");
+      } catch (error) {
+        log.warn({ id, attempt, error: saidBy(error) }, "the dead letter is not kept yet");
         await jsm.streams.add({ name: DEAD_LETTER_STREAM, subjects: [...DEAD_LETTER_SUBJECTS] }).catch(() => {});
         await sleep(backoff(attempt), undefined, { signal: giveUp });
       }
@@ -158,8 +183,12 @@ export function createNatsSource(options: SourceOptions): Source {
     open,
     run,
     close: async () => {
-      for (const { hands } of roads) hands.flush();
-      await connected?.nc.drain().catch(() => {});
+      for (const road of roads) road.close();
+      if (connected === undefined) return;
+      const { nc } = connected;
+      // A broker that is away hears nothing any more.
+      await Promise.race([nc.flush().catch(() => {}), sleep(FLUSH_MS, undefined, { ref: false })]);
+      await nc.close();
     },
   };
 }
@@ -178,37 +207,62 @@ function watchLosses(nc: NatsConnection) {
   };
 }
 
+/** What the client adds: the message's id, and the framing. */
+const FRAMING_BYTES = 512;
+const SHORT_REASON = 50;
+
+/**
+ * The event as it came, with the reason. One that has become too large for the broker by that leaves its payload to the
+ * ledger, from which the hub takes it anyway, and then most of its reason: otherwise it would be tried for ever, and hold
+ * its connection.
+ */
+function letter(message: JsMsg, reason: string, attempts: number, bytesMax = Number.POSITIVE_INFINITY) {
+  const head = headers();
+  for (const [key, values] of message.headers ?? []) if (!key.startsWith("Nats-")) head.set(key, values[0] ?? "");
+  head.set(HEADER.deadLetterReason, encodeURIComponent(reason));
+  head.set(HEADER.deadLetterAttempts, String(attempts));
+  const room = bytesMax - FRAMING_BYTES - headerBytes(head);
+  if (room < 0) head.set(HEADER.deadLetterReason, encodeURIComponent(reason.slice(0, SHORT_REASON).toWellFormed()));
+  return { head, data: message.data.length <= room ? message.data : new Uint8Array() };
+}
+
+function headerBytes(head: MsgHdrs): number {
+  let bytes = 0;
+  for (const [name, [value = ""]] of head) bytes += name.length + value.length + 4;
+  return bytes;
+}
+
 function withoutAddressee(event: EventAttributes): Delivery["attributes"] {
   const { onlyFor: _, ...attributes } = event;
   return attributes;
 }
 
-/** One pass over the client's headers: each `get` of its makes a list of all names. */
-function read({ headers: head }: JsMsg): EventAttributes | undefined {
-  const values: Record<string, string | undefined> = {};
-  for (const [name, [value]] of head ?? []) values[name] = value;
-  try {
-    return parseEventHeaders((name) => values[name]);
-  } catch {
-    return undefined;
-  }
-}
-
-/** A connection that breaks while it is being made is not noticed by the client before this is over; its default is 20 s. */
-const HANDSHAKE_MS_MAX = 5_000;
-
-function connectionOptions({ url, name, token, organization }: SourceOptions) {
+function connectionOptions({ url, hosts, name, token, credentials, organization }: SourceOptions) {
   const { username, password } = url;
-  const credentials = username === "" ? {} : { user: decodeURIComponent(username), pass: decodeURIComponent(password) };
+  const user = username === "" ? {} : { user: decodeURIComponent(username), pass: decodeURIComponent(password) };
   return {
-    servers: url.host,
+    servers: [...hosts],
+    timeout: CONNECT_MS_MAX,
+    pingInterval: PING_MS,
     name: `tributary-subscriber-${name}`,
     maxReconnectAttempts: -1,
     reconnectTimeWait: 500,
-    timeout: HANDSHAKE_MS_MAX,
-    ...credentials,
+    ...user,
+    ...(credentials === undefined ? {} : { authenticator: authenticator(credentials) }),
     ...(organization === undefined ? {} : { inboxPrefix: brokerInbox(organization) }),
     ...(token === undefined ? {} : { token }),
     ...(url.protocol === "tls:" ? { tls: {} } : {}),
   };
+}
+
+/** @throws SubscriberError for what is neither. */
+function authenticator(credentials: string) {
+  const text = new TextEncoder().encode(credentials.trim());
+  try {
+    return credentials.includes("-----BEGIN") ? credsAuthenticator(text) : nkeyAuthenticator(text);
+  } catch (cause) {
+    throw new SubscriberError("usage", "credentials are the content of a .creds file, or the seed of an nkey", {
+      cause,
+    });
+  }
 }

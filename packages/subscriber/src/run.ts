@@ -38,16 +38,20 @@ export async function start<Tx>(options: RunOptions<Tx>): Promise<Running> {
       log.warn({ id, type, connectionId, attempts: settlement.attempts }, "dead letter");
     }
     if (settlement.outcome === "released") seen.released(lane, sequence);
-    await settle(delivery, settlement);
+    const settling = settle(delivery, settlement);
+    if (settling !== undefined) await settling;
     if (settlement.outcome !== "released") seen.settled(lane, sequence);
   }
 
   /** What cannot be settled comes again, and is settled then: `seen` knows. */
-  async function settle(delivery: Delivery, settlement: Settlement): Promise<void> {
-    try {
-      await delivery.settle(settlement, ending.signal);
-    } catch (error) {
+  function settle(delivery: Delivery, settlement: Settlement): Promise<void> | undefined {
+    const failed = (error: unknown): void =>
       log.warn({ id: delivery.attributes.id, error: nameOf(error) }, "not settled");
+    try {
+      return delivery.settle(settlement, ending.signal)?.catch(failed);
+    } catch (error) {
+      failed(error);
+      return undefined;
     }
   }
 
@@ -128,15 +132,15 @@ export async function start<Tx>(options: RunOptions<Tx>): Promise<Running> {
     );
   };
 
-  await source.open();
+  const { signal, drainOn = [] } = options;
+  await opened(source, signal);
   const done = (async () => {
     try {
       await source.run(stopping.signal, take);
     } finally {
       stopping.abort();
       if (deadlines.length === 0) endWithin(DRAIN_MS);
-      const back = lanes.clear();
-      await Promise.all(back.map((delivery) => settle(delivery, { outcome: "released" })));
+      for (const delivery of lanes.clear()) await settle(delivery, { outcome: "released" });
       await Promise.race([lanes.idle(), left.promise]);
       const { running } = lanes;
       if (running > 0) log.warn({ running }, "handlers that do not end are left behind; their events come again");
@@ -145,27 +149,48 @@ export async function start<Tx>(options: RunOptions<Tx>): Promise<Running> {
       await source.close();
     }
   })();
-  done.catch(ignore);
 
   async function stop(withinMs = DRAIN_MS): Promise<void> {
     stopping.abort();
-    for (const name of drainOn) process.off(name, drain);
-    endWithin(withinMs);
+    unlisten();
+    endWithin(Math.min(withinMs, WITHIN_MS_MAX));
     await done.catch(ignore);
   }
-  const { signal, drainOn = [] } = options;
   const drain = (): void => void stop();
-  for (const name of drainOn) process.once(name, drain);
-  void done.catch(ignore).finally(() => {
+  const unlisten = (): void => {
     for (const name of drainOn) process.off(name, drain);
-  });
+    signal?.removeEventListener("abort", drain);
+  };
+  for (const name of drainOn) process.once(name, drain);
+  signal?.addEventListener("abort", drain, { once: true });
   if (signal?.aborted === true) void stop();
-  signal?.addEventListener("abort", () => void stop(), { once: true });
+  // Whoever does not await `done` would not hear of it at all.
+  done.catch((error: unknown) => log.warn({ error: nameOf(error) }, "the subscription cannot go on")).finally(unlisten);
   return { done, stop, stats: (): SubscriptionStats => ({ ...stats }) };
 }
 
 const DRAIN_MS = 10_000;
 const LEFT_MS = 2_000;
+/** What a timer can wait for, less the rest. */
+const WITHIN_MS_MAX = 2 ** 31 - 1 - LEFT_MS;
+
+/** @throws the signal's reason when it aborts before events can come. */
+async function opened(source: Source, signal: AbortSignal | undefined): Promise<void> {
+  signal?.throwIfAborted();
+  const opening = source.open();
+  if (signal === undefined) return opening;
+  const aborted = Promise.withResolvers<never>();
+  const abort = (): void => aborted.reject(signal.reason);
+  signal.addEventListener("abort", abort, { once: true });
+  try {
+    await Promise.race([opening, aborted.promise]);
+  } catch (error) {
+    if (signal.aborted) opening.then(() => source.close()).catch(ignore);
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", abort);
+  }
+}
 
 /**
  * What is delivered again holds no live event up: a replay has a lane of its own and keeps its order; a redriven dead

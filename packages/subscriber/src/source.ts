@@ -12,7 +12,7 @@ export interface Delivery {
    * letter. Settling twice is harmless.
    * @param giveUp the subscriber ends and waits no longer: the event comes again, to whoever reads next. @throws then.
    */
-  settle(settlement: Settlement, giveUp: AbortSignal): Promise<void> | void;
+  settle(settlement: Settlement, giveUp: AbortSignal): Promise<void> | undefined;
 }
 
 /** Where events come from. */
@@ -30,8 +30,11 @@ export interface Source {
 
 export interface SourceOptions {
   readonly url: URL;
+  /** Of a broker's cluster: the hosts with their ports, that of `url` first. */
+  readonly hosts: readonly string[];
   readonly name: string;
   readonly token: string | undefined;
+  readonly credentials: string | undefined;
   readonly organization: string | undefined;
   /** Full protobuf names that have a handler. */
   readonly types: readonly string[];

@@ -311,6 +311,14 @@ describe("what makes no sense", () => {
     ["an impatient broker", () => subscribe({ url, name: "a", ackWaitMs: 10 })],
     ["half a window", () => subscribe({ url, name: "a", window: 1.5 })],
     ["no concurrency", () => subscribe({ url, name: "a", concurrency: 0 })],
+    ["half a concurrency", () => subscribe({ url, name: "a", concurrency: 1.5 })],
+    ["a hyphen in front", () => subscribe({ url, name: "-a" })],
+    ["an organisation that is none", () => subscribe({ url, name: "a", organization: "*" })],
+    ["pauses that are none", () => subscribe({ url, name: "a", backoffMs: { first: Number.NaN, longest: 1 } })],
+    ["pauses that no timer has", () => subscribe({ url, name: "a", backoffMs: { first: 1, longest: Infinity } })],
+    ["servers of two kinds", () => subscribe({ url: "nats://one:4222,tls://two:4222", name: "a" })],
+    ["several hubs", () => subscribe({ url: "http://one,two", name: "a" })],
+    ["half an address", () => subscribe({ url: "nats://one:4222,", name: "a" })],
     [
       "two handlers of one type",
       () =>

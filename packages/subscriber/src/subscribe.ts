@@ -1,5 +1,5 @@
 import type { DescMessage, MessageShape } from "@bufbuild/protobuf";
-import { CONSUMER_NAME, type EventAttributes } from "@tributary/contracts";
+import { CONSUMER_NAME, type EventAttributes, isOrganization } from "@tributary/contracts";
 import { createHttpSource } from "./http.ts";
 import type { Inbox } from "./inbox.ts";
 import { createNatsSource } from "./nats.ts";
@@ -7,15 +7,20 @@ import { type Running, start } from "./run.ts";
 import { SubscriberError, type SubscriberLog, WINDOW_MAX } from "./source.ts";
 
 export interface SubscribeOptions<Tx = undefined> {
-  /** `nats://host:4222` of the broker, or `http://host:4600` (https) of a hub. The code is the same for both. */
+  /**
+   * `nats://host:4222` of the broker (tls), or `http://host:4600` of a hub (https). The code is the same for both. Of a
+   * broker's cluster several servers may be named, with commas between: `nats://one:4222,two:4222`.
+   */
   readonly url: string;
   /**
    * Name of the consumer within its organisation: lower-case letters, digits and hyphens, at most 64, no hyphen in front.
    * Its position outlives the process. One process at a time is served; another of the same name stands by.
    */
   readonly name: string;
-  /** What to show: a token of the hub's API, or of the broker. */
+  /** What to show: a token of the hub's API, or of the broker, whose user and password may stand in the url as well. */
   readonly token?: string;
+  /** Over NATS, instead: the content of a `.creds` file, or the seed of an nkey ("SU…"). */
+  readonly credentials?: string;
   /**
    * Whose events, over NATS; over HTTP the token says it. A name is an organisation's: two may have one of the same name.
    * Default: every organisation's, which generated permissions do not allow; such a consumer is known as "_<name>".
@@ -47,7 +52,7 @@ export interface SubscribeOptions<Tx = undefined> {
   readonly backoffMs?: { readonly first: number; readonly longest: number };
   /** Makes effects happen exactly once: see {@link Inbox}. Without it, at least once. */
   readonly inbox?: Inbox<Tx>;
-  /** Stops as {@link Subscription.stop} does. */
+  /** Stops as {@link Subscription.stop} does; `start()` rejects with its reason when it aborts before. */
   readonly signal?: AbortSignal;
   /** Stops as {@link Subscription.stop} does when the process is told to end, as by ["SIGTERM"]. Default: none. */
   readonly drainOn?: readonly ("SIGTERM" | "SIGINT" | "SIGHUP" | "SIGQUIT" | "SIGUSR2")[];
@@ -128,7 +133,8 @@ export type Handlers<Tx> = ReadonlyMap<
  * @throws SubscriberError for options that make no sense.
  */
 export function subscribe<Tx = undefined>(options: SubscribeOptions<Tx>): Subscriber<Tx> {
-  const url = check(options);
+  const { url, hosts } = check(options);
+  const log = quiet(options.log ?? CONSOLE);
   const handlers = new Map<string, { schema: DescMessage; handler: Handler<DescMessage, Tx> }>();
   const { random = Math.random, backoffMs = { first: 500, longest: 60_000 } } = options;
   /** Half of it is certain, half of it spread, so that subscribers that failed together do not come back together. */
@@ -142,11 +148,12 @@ export function subscribe<Tx = undefined>(options: SubscribeOptions<Tx>): Subscr
     },
     start: async (): Promise<Running> => {
       if (handlers.size === 0) throw new SubscriberError("usage", "a subscription needs a handler");
-      const { name, token, organization, window, ackWaitMs, log = CONSOLE } = options;
-      const shared = { url, name, token, organization, window, ackWaitMs, log, backoff, types: [...handlers.keys()] };
+      const { name, token, credentials, organization, window, ackWaitMs } = options;
+      const types = [...handlers.keys()];
+      const shared = { url, hosts, name, token, credentials, organization, window, ackWaitMs, log, backoff, types };
       const source =
         url.protocol === "nats:" || url.protocol === "tls:" ? createNatsSource(shared) : createHttpSource(shared);
-      return start({ ...options, log, handlers, source, backoff });
+      return start({ ...options, log, handlers: new Map(handlers), source, backoff });
     },
   };
   return subscriber;
@@ -158,23 +165,57 @@ const CONSOLE: SubscriberLog = {
   warn: (fields, message) => console.warn(`tributary: ${message}`, fields),
 };
 
-function check<Tx>({
-  url,
-  name,
-  window = 1,
-  concurrency = 1,
-  attemptsMax = 1,
-  ackWaitMs = 1_000,
-}: SubscribeOptions<Tx>): URL {
-  if (!CONSUMER_NAME.test(name))
-    throw new SubscriberError("usage", "a name is a-z, 0-9 and hyphens, at most 64, and no hyphen in front");
+/** A log that fails may not take an event with it. */
+function quiet(log: SubscriberLog): SubscriberLog {
+  const guarded =
+    (level: "info" | "warn"): SubscriberLog["warn"] =>
+    (fields, message) => {
+      try {
+        log[level](fields, message);
+      } catch {
+        // There is nobody left to tell.
+      }
+    };
+  return { info: guarded("info"), warn: guarded("warn") };
+}
+
+/** What a timer can wait for at most. */
+const WAIT_MS_MAX = 2 ** 31 - 1;
+
+function check<Tx>(options: SubscribeOptions<Tx>): { readonly url: URL; readonly hosts: readonly string[] } {
+  const { name, organization, window = 1, concurrency = 1, attemptsMax = 1, ackWaitMs = 1_000 } = options;
+  const { first, longest } = options.backoffMs ?? { first: 1, longest: 1 };
+  const refuse = (why: string): never => {
+    throw new SubscriberError("usage", why);
+  };
+  if (!CONSUMER_NAME.test(name)) refuse("a name is a-z, 0-9 and hyphens, at most 64, and no hyphen in front");
+  if (organization !== undefined && !isOrganization(organization)) refuse("organization is no id of an organisation");
   if (!(Number.isInteger(window) && window >= 1 && window <= WINDOW_MAX))
-    throw new SubscriberError("usage", "a window is a whole number, 1 to 10,000");
-  if (!(concurrency >= 1)) throw new SubscriberError("usage", "concurrency is at least 1");
-  if (!(ackWaitMs >= 1_000)) throw new SubscriberError("usage", "ackWaitMs is at least 1,000");
-  if (!(attemptsMax >= 1)) throw new SubscriberError("usage", "attemptsMax is at least 1");
-  const parsed = URL.canParse(url) ? new URL(url) : undefined;
-  if (parsed === undefined || !["nats:", "tls:", "http:", "https:"].includes(parsed.protocol))
+    refuse("a window is a whole number, 1 to 10,000");
+  if (!(Number.isInteger(concurrency) && concurrency >= 1)) refuse("concurrency is a whole number, at least 1");
+  if (!(ackWaitMs >= 1_000 && ackWaitMs <= WAIT_MS_MAX)) refuse("ackWaitMs is at least 1,000");
+  if (!(attemptsMax >= 1)) refuse("attemptsMax is at least 1");
+  if (!(first >= 0 && longest >= first && longest <= WAIT_MS_MAX))
+    refuse("backoffMs is 0 or more, first, then longest");
+  return addresses(options.url);
+}
+
+function addresses(url: string): { readonly url: URL; readonly hosts: readonly string[] } {
+  const [first = "", ...others] = url.split(",").map((one) => one.trim());
+  const parsed = URL.canParse(first) ? new URL(first) : undefined;
+  if (parsed === undefined || parsed.host === "" || !["nats:", "tls:", "http:", "https:"].includes(parsed.protocol))
     throw new SubscriberError("usage", "a url begins with nats://, tls://, http:// or https://");
-  return parsed;
+  const hosts = others.map((one) => {
+    const other = one.includes("://") ? one : `${parsed.protocol}//${one}`;
+    const host = URL.canParse(other) ? new URL(other) : undefined;
+    if (
+      host === undefined ||
+      host.host === "" ||
+      host.protocol !== parsed.protocol ||
+      parsed.protocol.startsWith("http")
+    )
+      throw new SubscriberError("usage", "several servers are of one broker: nats://one:4222,two:4222");
+    return host.host;
+  });
+  return { url: parsed, hosts: [parsed.host, ...hosts] };
 }

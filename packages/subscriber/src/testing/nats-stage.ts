@@ -9,7 +9,7 @@ import {
   type TaskChangedSchema,
   TaskCompletedSchema,
 } from "@tributary/contracts";
-import { type PrivateNats, startPrivateNats } from "@tributary/pipeline/testing";
+import { type PrivateNats, type PrivateNatsOptions, startPrivateNats } from "@tributary/pipeline/testing";
 import { setTimeout as sleep } from "node:timers/promises";
 
 /** A broker of our own with the stream of events, and what a test of its subscribers does again and again. */
@@ -39,9 +39,13 @@ export async function until(what: string, condition: () => boolean | Promise<boo
   throw new Error(`not within 15 s: ${what}`);
 }
 
-export async function openNatsStage(): Promise<NatsStage> {
-  const nats = await startPrivateNats();
-  const nc = await connect({ servers: nats.url, maxReconnectAttempts: -1, reconnectTimeWait: 50 });
+/** @param options of the server. @param hub as whom the stage signs in. */
+export async function openNatsStage(
+  options: PrivateNatsOptions = {},
+  hub: { readonly user?: string; readonly pass?: string } = {},
+): Promise<NatsStage> {
+  const nats = await startPrivateNats(options);
+  const nc = await connect({ ...hub, servers: nats.url, maxReconnectAttempts: -1, reconnectTimeWait: 50 });
   const jsm = await jetstreamManager(nc);
   await jsm.streams.add({ name: EVENT_STREAM, subjects: [...EVENT_SUBJECTS] });
   const sequences = new Map<string, number>();
