@@ -202,13 +202,7 @@ async function openDatabase(
   { folder, log }: { readonly folder: DataFolder; readonly log: Runtime["log"] },
 ): Promise<Database> {
   if (config.databaseUrl === undefined) return openPglite({ dataDir: folder.file("database") });
-  let saidAt = -WAITING_SAID_EVERY_MS;
-  const onRefused = (code: string): void => {
-    if (performance.now() - saidAt < WAITING_SAID_EVERY_MS) return;
-    saidAt = performance.now();
-    log.warn({ error: code }, "PostgreSQL takes no connection; it is asked again");
-  };
-  const database = openPostgres({ url: config.databaseUrl, onRefused });
+  const database = openPostgres({ url: config.databaseUrl, onRefused: sayWaiting(log) });
   try {
     await database.query.execute("SELECT 1");
   } catch (error) {
@@ -222,7 +216,20 @@ async function openDatabase(
   return database;
 }
 
-const WAITING_SAID_EVERY_MS = 5_000;
+/** A restart of a second or two is nobody's concern; what lasts longer is said every five seconds. */
+function sayWaiting(log: Runtime["log"]): (code: string) => void {
+  let [since, last, said] = [0, -Infinity, -Infinity];
+  return (code) => {
+    const now = performance.now();
+    if (now - last > SAID_EVERY_MS) since = now;
+    last = now;
+    if (now - since < UNSAID_MS || now - said < SAID_EVERY_MS) return;
+    said = now;
+    log.warn({ error: code }, "PostgreSQL takes no connection; it is asked again");
+  };
+}
+const UNSAID_MS = 2_000;
+const SAID_EVERY_MS = 5_000;
 
 function authOptions(
   config: Config,
