@@ -36,6 +36,11 @@ const roadName = (road: Road): string => Object.entries(ROADS).find(([, one]) =>
 
 const MISSING = { what: "consumer of that name", next: "`tributary consumers ls` lists consumers and their roads." };
 
+const MISSING_OVER_HTTP = {
+  what: "consumer of that name over http",
+  next: `${MISSING.next} --road nats removes one there.`,
+};
+
 const HEADINGS = ["NAME", "ROAD", "LAG", "OLDEST", "OUTSTANDING", "DEAD", "CONNECTED", "LAST SEEN", "TYPES"];
 const row = (one: Consumer): readonly string[] => [
   one.name,
@@ -180,6 +185,7 @@ const remove = (context: CommandContext): Command =>
     .addOption(roadOption())
     .action(async (name: string, { road }: { readonly road?: string }, command: Command) => {
       const hub = hubOf(context, command);
-      await asking(hub, () => hub.consumers.removeConsumer({ name, road: roadOf(road) }), MISSING);
+      const missing = road === undefined ? MISSING_OVER_HTTP : MISSING;
+      await asking(hub, () => hub.consumers.removeConsumer({ name, road: roadOf(road) }), missing);
       report(context, command, { removed: name }, [`The consumer ${name} was removed.`]);
     });

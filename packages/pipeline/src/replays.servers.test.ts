@@ -183,6 +183,23 @@ describe("a replay over NATS", () => {
     expect(await messages(`rpl.v1.${replay.id}.`)).toHaveLength(9);
   });
 
+  it("fails when the consumer that it was for is removed, and is published no further", async () => {
+    await write("leaving", randomUUID(), 200);
+    const consumers = createConsumers({ database, nats: road, outstanding: () => 0 });
+    await road.createConsumer("leaving", "leaver");
+    const replay = await replays().start({ ...wish("leaving"), consumer: "leaver", eventsPerSecond: 20 });
+    const all = await replays().start(wish("leaving"));
+    const stop = startReplayRunner({ database, nats: road, holder: randomUUID() });
+    await until("some are published", async () => (await messages(`rpl.v1.${replay.id}.`)).length > 0);
+    expect(await consumers.remove("leaving", "leaver", "nats")).toBe(true);
+    const failed = await done("leaving", replay);
+    expect(failed).toMatchObject({ state: "failed", reason: "consumer_removed", targets: [{ ended: false }] });
+    expect(await done("leaving", all)).toMatchObject({ state: "done", done: 200 });
+    await sleep(1_000);
+    expect((await messages(`rpl.v1.${replay.id}.`)).length).toBeLessThan(150);
+    await stop();
+  });
+
   it("is for one consumer when it was asked for so, and over both roads when a name stands on both", async () => {
     await write("both", randomUUID(), 4);
     await road.createConsumer("both", "both-audit");
