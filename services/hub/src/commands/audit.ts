@@ -16,7 +16,7 @@ export function auditCommand(context: CommandContext): Command {
   const audit = new Command("audit").description("the record of what happened to credentials, keys and permissions");
   audit
     .command("verify")
-    .description("finds entries that were edited, deleted, exchanged or cut off, and names the first; exit code 1 then")
+    .description("find entries that were edited, deleted, exchanged or cut off, and name the first; exit code 1 then")
     .option("--organization <id>", "this organisation's alone")
     .option("--heads <file>", "heads that were exported before, a line each; default: those in the data folder")
     .action((options: VerifyOptions, command: Command) =>
@@ -36,7 +36,7 @@ export function auditCommand(context: CommandContext): Command {
   audit
     .command("head")
     .description(
-      "prints where every chain ends, signed, a line each: keep them where nobody who keeps the database can write",
+      "print where every chain ends, signed, a line each: keep them where nobody who keeps the database can write",
     )
     .option("--organization <id>", "this organisation's alone")
     .action((options: { readonly organization?: string }, command: Command) =>

@@ -25,11 +25,14 @@ interface Options {
 
 /** `tributary erase`: takes a person or an organisation out, for good. */
 export function eraseCommand(context: CommandContext): Command {
-  const command = new Command("erase").description(
-    "withdraws consents, destroys keys, and deletes credentials and events: of a person, or of a whole organisation",
-  );
+  const command = new Command("erase")
+    .summary("erase a person or a whole organisation, for good")
+    .description(
+      "withdraw consents, destroy keys, and delete credentials and events: of a person, or of a whole organisation",
+    );
   command
     .command("person")
+    .description("erase one person")
     .argument("<id>", "the person's id")
     .addOption(new Option("--organization <id>", "in this organisation only; default: in every one"))
     .option("--yes", "it cannot be undone, and you know")
@@ -50,6 +53,7 @@ export function eraseCommand(context: CommandContext): Command {
   command
     .command("organisation")
     .alias("organization")
+    .description("erase a whole organisation")
     .argument("<id>", "the organisation's id")
     .option("--yes", "it cannot be undone, and you know")
     .action((organizationId: string, options: Options, self: Command) => {

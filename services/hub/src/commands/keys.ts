@@ -10,7 +10,7 @@ export function keysCommand(context: CommandContext): Command {
   const keys = new Command("keys").description("the vault's keys: how they stand, and how they are changed");
   keys
     .command("status")
-    .description("which keys there are, what each of them wraps, and how far a rotation has come")
+    .description("show which keys there are, what each of them wraps, and how far a rotation has come")
     .action((_options: object, command: Command) =>
       withData(context, async (data) => {
         const status = await (await keeperOf(context, data)).status();
@@ -19,10 +19,11 @@ export function keysCommand(context: CommandContext): Command {
     );
   keys
     .command("new")
-    .description("adds a key-encryption key to the ring; nothing is wrapped with it before it is rotated in")
+    .description("add a key-encryption key to the ring; nothing is wrapped with it before it is rotated in")
     .action((_options: object, command: Command) => withData(context, (data) => addKey(context, command, data)));
   keys
     .command("rotate")
+    .summary("change the keys; goes on where it was cut short")
     .description(
       "kek: makes the youngest key of the file the first, and wraps everything under the first. " +
         "subjects: gives every organisation and person a new key pair, and seals every secret to it. " +

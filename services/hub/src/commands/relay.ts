@@ -21,7 +21,7 @@ export function relayCommand(context: CommandContext): Command {
   const relay = new Command("relay").description("the road from the ledger to the broker");
   relay
     .command("status")
-    .description("whether somebody publishes, how much waits for the broker and since when, and what stands still")
+    .description("show whether somebody publishes, how much waits for the broker and since when, and what stands still")
     .action((_options: object, command: Command) =>
       withData(context, async ({ database, config }) => {
         const status = await statusOf(database, config);
@@ -30,7 +30,7 @@ export function relayCommand(context: CommandContext): Command {
     );
   relay
     .command("parked")
-    .description("connections that stand still, because the broker refuses their next event for good")
+    .description("list connections that stand still, because the broker refuses their next event for good")
     .option("--organization <id>", "only this organisation's")
     .action(({ organization }: { organization?: string }, command: Command) =>
       withData(context, async ({ database }) => {
@@ -41,7 +41,7 @@ export function relayCommand(context: CommandContext): Command {
     );
   relay
     .command("unpark")
-    .description("lets a parked connection go on")
+    .description("let a parked connection go on")
     .argument("<connection>", "its id")
     .requiredOption("--organization <id>", "whose connection it is")
     .option("--skip", "leave the refused event out of the stream for good; it stays in the ledger")
@@ -56,7 +56,7 @@ export function relayCommand(context: CommandContext): Command {
     );
   relay
     .command("stream")
-    .description("how the broker's streams differ from what they should be, and what to know about the broker")
+    .description("show how the broker's streams differ from what they should be, and what to know about the broker")
     .option("--apply", "make what is missing, and change what differs")
     .action((options: { apply?: boolean }, command: Command) => showStreams(context, command, options.apply === true));
   return relay;

@@ -13,8 +13,9 @@ export const JSON_COLUMNS: readonly JsonColumn[] = [...ofIntegrations, ...ofPipe
 /** `tributary repair`: records whose JSON has lost its shape, as after restoring a damaged copy. */
 export function repairCommand(context: CommandContext): Command {
   return new Command("repair")
+    .summary("find records whose JSON has lost its shape, and reset them")
     .description(
-      "finds records whose JSON has lost its shape and shows where they are, never what they hold; exit code 1 when there are any. " +
+      "find records whose JSON has lost its shape and show where they are, never what they hold; exit code 1 when there are any. " +
         "With --yes each is reset to a safe value, and the organisation's admins are told",
     )
     .option("--yes", "reset what was found")
