@@ -162,7 +162,7 @@ function tell(context: CommandContext, command: Command, replay: ReplayStatus): 
     consumer === "" ? "(all)" : consumer,
     road === Road.HTTP ? "http" : "nats",
     String(done),
-    ended ? (road === Road.HTTP ? "settled" : "published") : "not yet at its end",
+    ended ? (road === Road.HTTP ? "settled" : "published") : "not at its end",
   ]);
   report(context, command, json as object, [
     progress(replay),

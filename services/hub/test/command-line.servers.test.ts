@@ -1,7 +1,7 @@
 import { clientCommands, runCommandLine } from "@tributary/cli";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -235,6 +235,33 @@ describe("consumers and dead letters", () => {
     expect((await run(["dlq", "show", "nothing"])).code).toBe(1);
   }, 40_000);
 });
+
+it("does what docs/operating-events.md tells to type, word for word", async () => {
+  const page = readFileSync(new URL("../../../docs/operating-events.md", import.meta.url), "utf8");
+  const typed = [...page.matchAll(/^```sh\n(.*?)^```$/gms)].flatMap(([, block = ""]) => block.trim().split("\n"));
+  const lines = typed.filter((line) => line.startsWith("tributary "));
+  expect(lines.length).toBeGreaterThan(8);
+  for (const name of ["billing", "old-billing"]) await run(["consumers", "create", name]);
+  const { events } = await json<{ events: (Told & { connectionId: string; sequence: string })[] }>("events", "ls");
+  const headers = { authorization: `Bearer ${readFileSync(join(folder, "data/subscriber.key"), "utf8").trim()}` };
+  for (const { connectionId, sequence } of events.filter(({ type }) => type === COMPLETED).slice(0, 3)) {
+    const body = { consumer: "billing", connectionId, sequence, outcome: "OUTCOME_DEAD_LETTER", reason: "why" };
+    const ack = `http://127.0.0.1:${env["TRIBUTARY_PORT"]}/tributary.api.v1.EventService/Ack`;
+    const asJson = { ...headers, "content-type": "application/json" };
+    expect((await fetch(ack, { method: "POST", headers: asJson, body: JSON.stringify(body) })).status).toBe(200);
+  }
+  const { deadLetters } = await json<{ deadLetters: { id: string }[] }>("dlq", "ls", "--consumer", "billing");
+  for (const line of lines) {
+    const { replays } = await json<{ replays: { id: string }[] }>("events", "replay", "ls");
+    const words = [...line.replace("tributary ", "").matchAll(/"([^"]*)"|(\S+)/g)].map(
+      ([, quoted, plain = ""]) => quoted ?? plain,
+    );
+    const args = words.map((word) => ({ "<letter>": deadLetters[0]?.id, "<replay>": replays[0]?.id })[word] ?? word);
+    const { code, stderr } = await run(args);
+    expect({ line, code, stderr }).toEqual({ line, code: 0, stderr: "" });
+  }
+  await run(["consumers", "rm", "billing"]);
+}, 60_000);
 
 it("is a program: it prints, and ends with the code", async () => {
   expect(await start(["dlq", "ls"]).ended).toEqual({ code: 0, stdout: "There are no dead letters.\n", stderr: "" });
