@@ -2,13 +2,14 @@ import { ConnectError } from "@connectrpc/connect";
 import { eventTypes, Start } from "@tributary/contracts";
 import type { EventContext, SubscriberError } from "@tributary/subscriber";
 import { Command } from "commander";
-import { randomBytes, randomUUID } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import { Webhook } from "standardwebhooks";
 import { asking, failureOf } from "./asking.ts";
 import { type CommandContext, CommandFailure, examples, EXIT } from "./command-line.ts";
 import { eventType } from "./event-type.ts";
 import { type Hub, hubOf, talking } from "./hub.ts";
 import { jsonOf } from "./json-of.ts";
+import { passingName, strayConsumers } from "./stray-consumers.ts";
 import { plain } from "./table.ts";
 
 const ANSWER_MS_MAX = 15_000;
@@ -46,10 +47,8 @@ async function listen(context: CommandContext, options: ListenOptions, command: 
   const forward = options.forwardTo === undefined ? undefined : forwarder(context, options.forwardTo);
   // The broker's client comes with it: whoever lists events need not wait for that.
   const { retry, subscribe } = await import("@tributary/subscriber");
-  const name = options.name ?? `listen-${randomUUID().slice(0, 8)}`;
-  // A new consumer would begin with the oldest event; who listens wants what happens from now on.
-  if (options.name === undefined)
-    await asking(hub, () => hub.consumers.createConsumer({ name, types: [...wanted], start: Start.NOW }));
+  const name = options.name ?? passingName();
+  if (options.name === undefined) await asking(hub, () => begin(context, hub, name, wanted));
   const subscriber = subscribe({
     url: hub.origin,
     token: hub.token,
@@ -80,6 +79,17 @@ async function listen(context: CommandContext, options: ListenOptions, command: 
     throw ofSubscriber(hub, error);
   } finally {
     if (options.name === undefined) await hub.consumers.removeConsumer({ name }).catch(() => {});
+  }
+}
+
+/** A new consumer would begin with the oldest event; who listens wants what happens from now on. */
+async function begin({ now, stderr }: CommandContext, hub: Hub, name: string, types: readonly string[]): Promise<void> {
+  await hub.consumers.createConsumer({ name, types: [...types], start: Start.NOW });
+  // A broker that is away has no list to give; who listens over HTTP does not need it.
+  const { consumers } = await hub.consumers.listConsumers({}).catch(() => ({ consumers: [] }));
+  for (const stray of strayConsumers(consumers, now())) {
+    await hub.consumers.removeConsumer({ name: stray }).catch(() => {});
+    stderr.write(`removed the consumer ${stray}: a listen that was killed had left it\n`);
   }
 }
 

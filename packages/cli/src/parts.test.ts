@@ -1,7 +1,10 @@
-import { timestampDate } from "@bufbuild/protobuf/wkt";
+import { create } from "@bufbuild/protobuf";
+import { timestampDate, timestampFromMs } from "@bufbuild/protobuf/wkt";
+import { ConsumerSchema, Road } from "@tributary/contracts";
 import { describe, expect, it } from "vitest";
 import { count, moment, shown } from "./moment.ts";
 import { serverSentEvents } from "./sse.ts";
+import { passingName, strayConsumers } from "./stray-consumers.ts";
 import { table } from "./table.ts";
 
 const now = new Date("2026-11-21T12:00:00Z");
@@ -30,6 +33,32 @@ describe("a time on the command line", () => {
   it("and a count is a whole number within its bounds", () => {
     expect(count(200)("200")).toBe(200);
     for (const text of ["0", "201", "1.5", "many", ""]) expect(() => count(200)(text)).toThrow("from 1 to 200");
+  });
+});
+
+describe("a consumer that a killed listen left", () => {
+  const DAY_MS = 24 * 3_600_000;
+  const seen = (name: string, agoMs: number, connected = false) =>
+    create(ConsumerSchema, {
+      name,
+      connected,
+      road: Road.HTTP,
+      createdAt: timestampFromMs(0),
+      lastSeenAt: timestampFromMs(now.getTime() - agoMs),
+    });
+
+  it("is known by its name, and by nobody having seen it for a day", () => {
+    const left = passingName();
+    const never = create(ConsumerSchema, { name: passingName(), road: Road.HTTP, createdAt: timestampFromMs(0) });
+    const others = [
+      seen(passingName(), DAY_MS + 1, true),
+      seen(passingName(), DAY_MS - 1),
+      seen("billing", 9 * DAY_MS),
+      create(ConsumerSchema, { ...seen(passingName(), 9 * DAY_MS), road: Road.NATS }),
+      seen("listen-office", 9 * DAY_MS),
+      create(ConsumerSchema, { name: passingName(), road: Road.HTTP, createdAt: timestampFromMs(now.getTime()) }),
+    ];
+    expect(strayConsumers([...others, seen(left, DAY_MS + 1), never], now)).toEqual([left, never.name]);
   });
 });
 
