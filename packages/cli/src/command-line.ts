@@ -1,4 +1,5 @@
 import { Command, CommanderError } from "commander";
+import { plainJson } from "./table.ts";
 
 /** What every command ends with, so that a script can tell what to do about it. */
 export const EXIT = { ok: 0, failed: 1, usage: 2, config: 3, unreachable: 4, notAllowed: 5, contract: 6 } as const;
@@ -90,7 +91,7 @@ export const examples = (...lines: readonly string[]): string =>
 
 /** Prints a command's result: `lines` for people, `json` for programs. */
 export function report(context: CommandContext, command: Command, json: object, lines: readonly string[]): void {
-  const text = command.optsWithGlobals()["json"] === true ? JSON.stringify(json) : lines.join("\n");
+  const text = command.optsWithGlobals()["json"] === true ? plainJson(JSON.stringify(json)) : lines.join("\n");
   context.stdout.write(`${text}\n`);
 }
 

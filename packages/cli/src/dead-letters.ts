@@ -7,7 +7,7 @@ import { type Hub, hubOf, talking, UNHURRIED } from "./hub.ts";
 import { jsonOf } from "./json-of.ts";
 import { count, shown } from "./moment.ts";
 import { LISTED_MAX, listed, onward } from "./pages.ts";
-import { table } from "./table.ts";
+import { plainJson, table } from "./table.ts";
 
 /** `tributary dlq ls | show | redrive | drop`: events that a consumer gave up on. */
 export const deadLettersCommand = (context: CommandContext): Command =>
@@ -88,7 +88,7 @@ const show = (context: CommandContext): Command =>
       const personalData = options.personalData ?? false;
       const answer = await asking(hub, () => hub.deadLetters.getDeadLetter({ id, personalData }), MISSING);
       const json = jsonOf(GetDeadLetterResponseSchema, answer);
-      report(context, command, json, [JSON.stringify(json, null, 2)]);
+      report(context, command, json, [plainJson(JSON.stringify(json, null, 2))]);
     });
 
 /** @throws CommandFailure usage, unless it is one by its id, or a consumer's. */

@@ -10,7 +10,7 @@ import { jsonOf } from "./json-of.ts";
 import { ago, count, inOrder, shown } from "./moment.ts";
 import { LISTED_MAX, listed, onward } from "./pages.ts";
 import { replayCommand } from "./replay.ts";
-import { table } from "./table.ts";
+import { plainJson, table } from "./table.ts";
 
 /** `tributary events ls | get | schema | replay`: what the ledger holds, and what it can hold. */
 export const eventsCommand = (context: CommandContext): Command =>
@@ -98,7 +98,7 @@ const get = (context: CommandContext): Command =>
       const personalData = options.personalData ?? false;
       const answer = await asking(hub, () => hub.events.get({ id, personalData }), MISSING);
       const { event = null } = jsonOf(GetResponseSchema, answer);
-      report(context, command, event as object, [JSON.stringify(event, null, 2)]);
+      report(context, command, event as object, [plainJson(JSON.stringify(event, null, 2))]);
     });
 
 const schema = (context: CommandContext): Command =>

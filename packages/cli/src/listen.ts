@@ -10,7 +10,7 @@ import { eventType } from "./event-type.ts";
 import { type Hub, hubOf, talking } from "./hub.ts";
 import { jsonOf } from "./json-of.ts";
 import { passingName, strayConsumers } from "./stray-consumers.ts";
-import { plain } from "./table.ts";
+import { plain, plainJson } from "./table.ts";
 
 const ANSWER_MS_MAX = 15_000;
 
@@ -68,7 +68,7 @@ async function listen(context: CommandContext, options: ListenOptions, command: 
       const body = JSON.stringify(envelope(event, jsonOf(schema, message)));
       const status = await forward?.(event, body);
       if (status === "again") throw retry();
-      context.stdout.write(json ? `${body}\n` : `${lineOf(event, status)}\n`);
+      context.stdout.write(json ? `${plainJson(body)}\n` : `${lineOf(event, status)}\n`);
     });
   }
   try {

@@ -5,7 +5,7 @@ import { describe, expect, it } from "vitest";
 import { count, moment, shown } from "./moment.ts";
 import { serverSentEvents } from "./sse.ts";
 import { passingName, strayConsumers } from "./stray-consumers.ts";
-import { table } from "./table.ts";
+import { plainJson, table } from "./table.ts";
 
 const now = new Date("2026-11-21T12:00:00Z");
 
@@ -62,7 +62,23 @@ describe("a consumer that a killed listen left", () => {
   });
 });
 
+it("JSON is the same to a program, and nothing that a terminal obeys", () => {
+  const said = { title: "\u009b31m\u202egnirts\u007f\u2066 👨‍👩‍👧 ż" };
+  const text = plainJson(JSON.stringify(said));
+  expect(JSON.parse(text)).toEqual(said);
+  expect(text).toBe(String.raw`{"title":"\u009b31m\u202egnirts\u007f\u2066 👨‍👩‍👧 ż"}`);
+});
+
 describe("a table", () => {
+  it("may have as many rows as can be listed", () => {
+    expect(
+      table(
+        ["A"],
+        Array.from({ length: 300_000 }, () => ["x"]),
+      ),
+    ).toHaveLength(300_001);
+  });
+
   it("has columns as wide as they need, and shows no control characters", () => {
     expect(
       table(

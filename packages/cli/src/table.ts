@@ -2,7 +2,7 @@
 export function table(headings: readonly string[], rows: readonly (readonly string[])[]): readonly string[] {
   const printable = rows.map((row) => row.map((cell) => plain(cell)));
   const widths = headings.map((heading, column) =>
-    Math.max(heading.length, ...printable.map((row) => row[column]?.length ?? 0)),
+    printable.reduce((widest, row) => Math.max(widest, row[column]?.length ?? 0), heading.length),
   );
   const line = (cells: readonly string[]): string =>
     cells
@@ -14,3 +14,10 @@ export function table(headings: readonly string[], rows: readonly (readonly stri
 
 /** What comes from a provider may hold control characters, and a terminal obeys those. */
 export const plain = (text: string): string => text.replace(/[\p{Cc}\p{Cf}]/gu, "?");
+
+/** JSON that a terminal only shows: what it would obey, or what turns a line around, is written as an escape of JSON's own. */
+export const plainJson = (json: string): string =>
+  json.replace(
+    /[\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );

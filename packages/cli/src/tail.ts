@@ -6,7 +6,7 @@ import { eventType } from "./event-type.ts";
 import { type Hub, hubOf, talking } from "./hub.ts";
 import { untilSignal } from "./until-signal.ts";
 import { type ServerSentEvent, serverSentEvents } from "./sse.ts";
-import { plain } from "./table.ts";
+import { plain, plainJson } from "./table.ts";
 
 const AGAIN_MS = 1_000;
 
@@ -27,7 +27,7 @@ export const tailCommand = (context: CommandContext): Command =>
       const json = command.optsWithGlobals()["json"] === true;
       await untilSignal(async (signal) => {
         for await (const event of follow(context, hub, options, signal))
-          context.stdout.write(`${json ? event.data : lineOf(event)}\n`);
+          context.stdout.write(`${json ? plainJson(event.data) : lineOf(event)}\n`);
       });
     });
 
