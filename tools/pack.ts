@@ -1,6 +1,6 @@
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { command } from "./command.ts";
 import { repositoryRoot } from "./tree.ts";
@@ -11,7 +11,9 @@ const PACKAGES = ["contracts", "subscriber"] as const;
 interface Manifest {
   readonly name: string;
   readonly version: string;
+  readonly description: string;
   readonly license: string;
+  readonly exports: Readonly<Record<string, string>>;
   readonly dependencies?: Readonly<Record<string, string>>;
 }
 
@@ -42,9 +44,12 @@ async function packOne(name: string, folder: string, out: string): Promise<strin
   const compiled = await command(process.execPath, [compiler, "-p", settings], { cwd: repositoryRoot });
   if (compiled.code !== 0) throw new Error(`${name} does not compile:\n${compiled.output}`);
   rmSync(settings);
+  nameDeclarations(join(target, "dist"));
   const manifest = JSON.parse(readFileSync(join(source, "package.json"), "utf8")) as Manifest;
   writeFileSync(join(target, "package.json"), `${JSON.stringify(published(manifest), null, 2)}\n`);
+  for (const path of dataOf(manifest)) cpSync(join(source, path), join(target, distOf(path)));
   cpSync(join(repositoryRoot, "LICENSE"), join(target, "LICENSE"));
+  cpSync(join(source, "README.md"), join(target, "README.md"));
   const file = join(out, `${manifest.name.replace("@", "").replace("/", "-")}-${manifest.version}.tgz`);
   // npm's own layout: everything below "package". Sorted and without the builder's times and names.
   const flags = ["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner"];
@@ -70,9 +75,27 @@ const compilerSettings = (source: string, outDir: string) => ({
   files: [join(source, "src/index.ts")],
 });
 
-/** The workspace's shorthands become versions: "catalog:" the pinned one, "workspace:*" the package's own. */
+/** The compiler leaves ".ts" in declarations, where not every tool looks for "d.ts". */
+function nameDeclarations(dist: string): void {
+  for (const name of readdirSync(dist, { recursive: true, encoding: "utf8" }).filter((each) =>
+    each.endsWith(".d.ts"),
+  )) {
+    const file = join(dist, name);
+    writeFileSync(file, readFileSync(file, "utf8").replaceAll(/((?:from|import\() ?"\.[^"]*)\.ts"/g, '$1.js"'));
+  }
+}
+
+/** What a package exports besides code. */
+const dataOf = ({ exports }: Manifest): string[] => Object.values(exports).filter((path) => path.endsWith(".json"));
+
+const distOf = (path: string): string => path.replace(/^\.\/src\//, "./dist/");
+
+/**
+ * The workspace's shorthands become versions: "catalog:" the pinned one, "workspace:*" the package's own. `main` and
+ * `types` are for tools from before `exports`. Parts for tests are not exported.
+ */
 function published(manifest: Manifest) {
-  const { name, version, license, dependencies = {} } = manifest;
+  const { name, version, description, license, dependencies = {} } = manifest;
   const exact = Object.entries(dependencies).map(([dependency, range]) => [
     dependency,
     range.startsWith("workspace:") ? version : catalogVersion(dependency),
@@ -80,10 +103,18 @@ function published(manifest: Manifest) {
   return {
     name,
     version,
+    description,
     license,
     type: "module",
     engines: { node: ">=22" },
-    exports: { ".": { types: "./dist/index.d.ts", default: "./dist/index.js" } },
+    main: "./dist/index.js",
+    types: "./dist/index.d.ts",
+    exports: {
+      ".": { types: "./dist/index.d.ts", default: "./dist/index.js" },
+      ...Object.fromEntries(dataOf(manifest).map((path) => [`./${basename(path)}`, distOf(path)])),
+      "./package.json": "./package.json",
+    },
+    sideEffects: false,
     dependencies: Object.fromEntries(exact) as Record<string, string>,
   };
 }
