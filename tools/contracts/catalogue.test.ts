@@ -43,6 +43,8 @@ message ThingHappened {
     }
     // The mood.
     Mood mood = 1;
+    // Whose it is.
+    string owner = 2 [(tributary.options.v1.personal_data) = true];
   }
 
   // By name.
@@ -134,7 +136,12 @@ describe("the catalogue", () => {
 
   it("tells of types inside types, once each", () => {
     expect(catalogue.types).toMatchObject([
-      { type: `${TYPE}.Part`, kind: "message", meaning: "A part of it.", fields: [{ meaning: "The mood." }] },
+      {
+        type: `${TYPE}.Part`,
+        kind: "message",
+        meaning: "A part of it.",
+        fields: [{ meaning: "The mood." }, { personalData: true }],
+      },
       {
         type: `${TYPE}.Part.Mood`,
         kind: "enum",
@@ -166,6 +173,12 @@ describe("the pages", () => {
     expect(new Set(anchors).size).toBe(anchors.length);
     expect(links.length).toBeGreaterThan(2);
     expect(links.filter((anchor) => !anchors.includes(anchor))).toEqual([]);
+  });
+
+  it("say of each event where it holds personal data, however deep, and of a type inside itself once", () => {
+    expect(markdownPages(catalogue).get("demo.v2.md")).toContain("\nPersonal data: `parts.owner`, `word`.\n");
+    const events = catalogue.events.map((event) => ({ ...event, fields: [] }));
+    expect(markdownPages({ ...catalogue, events }).get("demo.v2.md")).toContain("No field is marked as personal data.");
   });
 
   it("keep a table a table, whatever a comment holds", () => {

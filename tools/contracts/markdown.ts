@@ -21,7 +21,8 @@ function indexPage({ version, families, events }: Catalogue): string {
     version === ""
       ? "Nothing is released yet."
       : `The newest release of the contracts is ${version}. A released type never changes its meaning; an event without a release may still.`,
-    "Subjects are those on NATS; `{organization}` and `{connector}` stand for one token each. How to read events without our library: [other languages](../other-languages.md). The same catalogue for programs: `packages/contracts/src/gen/catalogue.json`, and [asyncapi.json](asyncapi.json) (AsyncAPI 3).",
+    "A handler in TypeScript is given the schema that is named like the event, `.on(TaskCompletedSchema, …)`: [@tributary/subscriber](../../packages/subscriber/README.md). Without our library: [other languages](../other-languages.md). Events of one connection come in order, and each has an id that stays the same however often it comes. Strings that are not set are empty, numbers 0; messages are absent.",
+    "Subjects are those on NATS; `{organization}` and `{connector}` stand for one token each, as in `evt.v1.acme.todoist.task.completed`. The same catalogue for programs: `packages/contracts/src/gen/catalogue.json`, and [asyncapi.json](asyncapi.json) (AsyncAPI 3). What each release added: [CHANGELOG](../../proto/CHANGELOG.md).",
     ...families.flatMap(({ name, meaning }) => {
       const own = events.filter((event) => event.family === name);
       const heading = [`## [${name}](${pageOf(name)})`, meaning];
@@ -46,23 +47,40 @@ function familyPage(catalogue: Catalogue, family: string): string {
     `# ${family}`,
     GENERATED,
     meaning,
-    "[All events](README.md)",
-    ...events.flatMap((event) => eventBlocks(event, family)),
+    [
+      "[All events](README.md)",
+      ...[...events, ...types].map(({ type }) => `[${shortName(type)}](#${anchor(type)})`),
+    ].join(" · "),
+    ...events.flatMap((event) => eventBlocks(event, catalogue)),
     ...(types.length === 0 || events.length === 0 ? [] : ["---"]),
     ...types.flatMap((type) => typeBlocks(type, family)),
   ]);
 }
 
-function eventBlocks(event: CatalogueEvent, family: string): string[] {
+function eventBlocks(event: CatalogueEvent, catalogue: Catalogue): string[] {
+  const personal = personalPaths(event.fields, catalogue, [event.type]);
   const since = event.since === null ? "not yet released" : `since ${event.since}`;
   return [
     `## ${shortName(event.type)}`,
     event.meaning,
     `\`${event.type}\` (${since}${event.deprecated ? "; deprecated" : ""}), on \`${event.subject}\`.`,
-    fieldTable(event.fields, family),
+    fieldTable(event.fields, event.family),
+    personal.length === 0
+      ? "No field is marked as personal data."
+      : `Personal data: ${personal.map((path) => `\`${path}\``).join(", ")}.`,
     "An example, as protobuf JSON:",
     `\`\`\`json\n${JSON.stringify(event.example, null, 2)}\n\`\`\``,
   ];
+}
+
+/** Where in an event, however deep, something can name or describe a person: "task.title". A type inside itself is told once. */
+function personalPaths(fields: readonly CatalogueField[], catalogue: Catalogue, above: readonly string[]): string[] {
+  return fields.flatMap((field) => {
+    if (field.personalData) return [field.name];
+    const inside = [...catalogue.types, ...catalogue.events].find(({ type }) => type === field.type);
+    if (inside === undefined || above.includes(field.type)) return [];
+    return personalPaths(inside.fields, catalogue, [...above, field.type]).map((path) => `${field.name}.${path}`);
+  });
 }
 
 function typeBlocks(type: CatalogueType, family: string): string[] {
