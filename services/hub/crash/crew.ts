@@ -9,6 +9,10 @@ export interface Crew {
   of(role: Role): WorkerProcess;
   /** Puts another process in the place of one that has ended, and lets time pass for what the dead one held. */
   replace(role: Role, arm?: Arm): Promise<WorkerProcess>;
+  /** Starts a process for the place of one that is about to end; it begins when it takes that place. */
+  prepare(role: Role, arm: Arm): WorkerProcess;
+  /** Lets a prepared process take its place, and time pass as in {@link Crew.replace}. */
+  enter(role: Role, prepared: WorkerProcess): Promise<WorkerProcess>;
   /** Takes a process that was started beside the crew into it. */
   adopt(role: Role, worker: WorkerProcess): void;
   /** Events published and handled so far, by processes that are gone as well. */
@@ -43,7 +47,9 @@ export async function startCrew(world: World, teams: readonly (readonly Role[])[
   };
   const publishedBy = ({ status }: WorkerProcess): number => (relays ? status.published : status.handled);
   const start = (team: readonly Role[], arm?: Arm): WorkerProcess => {
-    const worker = world.start(team.at(-1) ?? "", team, arm);
+    return seat(team, world.start(team.at(-1) ?? "", team, arm));
+  };
+  function seat(team: readonly Role[], worker: WorkerProcess): WorkerProcess {
     crew.set(team, worker);
     void worker.ended.then(async ({ unexpected }) => {
       gone += worker.status.published + worker.status.handled;
@@ -52,7 +58,7 @@ export async function startCrew(world: World, teams: readonly (readonly Role[])[
       if (unexpected && !over && crew.get(team) === worker) await begin(team);
     });
     return worker;
-  };
+  }
   async function begin(team: readonly Role[], arm?: Arm): Promise<WorkerProcess> {
     await world.age(team);
     return start(team, arm);
@@ -76,6 +82,12 @@ export async function startCrew(world: World, teams: readonly (readonly Role[])[
   return {
     of,
     replace: (role, arm) => begin(teamOf(role), arm),
+    prepare: (role, arm) => world.start(teamOf(role).at(-1) ?? "", teamOf(role), arm, true),
+    enter: async (role, prepared) => {
+      await world.age(teamOf(role));
+      prepared.go();
+      return seat(teamOf(role), prepared);
+    },
     adopt: (role, worker) => void crew.set(teamOf(role), worker),
     progress,
     published: (more, ms) => {

@@ -148,15 +148,24 @@ export const momentsOf = (role: Role, road: Road, but: readonly string[] = []): 
     ({ name, moments }) => moments.map((moment) => ({ point: name, moment })),
   );
 
-/** Each moment once, in an order of chance: a process that is armed from its start, its death, and the next one in its place. */
+/**
+ * Each moment once, in an order of chance: a process that is armed from its start, its death, and the next one in its
+ * place. That is started while the one before it still lives, and does nothing until then.
+ */
 export async function killAtPoints(stage: Stage, role: Role, moments: readonly PointMoment[]): Promise<void> {
   const { crew, world } = stage;
-  await crew.of(role).kill();
-  for (const { point, moment } of shuffled(moments, stage.random)) {
+  const arms = shuffled(moments, stage.random).map(({ point, moment }): Arm => {
     // The stream is asked once, when a process begins to lead; everything else comes again and again.
     const turn = point === "relay.reconcile" ? 1 : 1 + Math.floor(stage.random() * 2);
-    const arm: Arm = { point, moment, turn, act: "kill" };
-    const worker = await crew.replace(role, arm);
+    return { point, moment, turn, act: "kill" };
+  });
+  let next = arms[0] === undefined ? undefined : crew.prepare(role, arms[0]);
+  await crew.of(role).kill();
+  for (const [index, { point, moment }] of arms.entries()) {
+    if (next === undefined) return;
+    const worker = await crew.enter(role, next);
+    const following = arms[index + 1];
+    next = following === undefined ? undefined : crew.prepare(role, following);
     const ended = await Promise.race([worker.ended, sleep(REACH_MS_MAX).then(() => undefined)]);
     if (ended?.at === `${point}/${moment}`) count(stage, `${role} killed at a point`);
     else {

@@ -36,6 +36,10 @@ export interface Amounts {
   readonly stalls: number;
   /** Of hubs, subscribers and relays at moments of chance, where events die and are replayed, over either road. */
   readonly chanceKills: number;
+  /** Of an embedded hub and its subscriber. */
+  readonly embeddedKills: number;
+  /** Wires of hubs and their subscribers, each broken in each manner. */
+  readonly hubWireRounds: number;
 }
 
 /** What the whole is: 200 SIGKILLs of nats-server, and the rest in its proportion. Every point is always reached. */
@@ -51,8 +55,10 @@ export const amountsOf = (rounds: number): Amounts => ({
   freezes: Math.ceil(rounds / 40),
   awayMs: rounds * 50,
   wireRounds: Math.ceil(rounds / 50),
-  stalls: Math.ceil((rounds * 15) / 200),
-  chanceKills: Math.ceil(rounds / 10),
+  stalls: Math.ceil((rounds * 15) / 300),
+  chanceKills: Math.ceil(rounds / 20),
+  embeddedKills: Math.ceil(rounds / 20),
+  hubWireRounds: Math.ceil(rounds / 100),
 });
 
 const SAMPLE_LOAD = 100;
@@ -122,8 +128,8 @@ export function trialsOf(amounts: Amounts): Readonly<Record<string, Trial>> {
     "over HTTP from an embedded hub": trial(
       async (stage) => {
         const rest = stage.world.again?.keepOn();
-        await killAtChance(stage, ["serve", "subscribe"], amounts.chanceKills / 2);
-        await breakWires(stage, [["subscribe", "hub"]], amounts.outages);
+        await killAtChance(stage, ["serve", "subscribe"], amounts.embeddedKills);
+        await breakWires(stage, [["subscribe", "hub"]], amounts.hubWireRounds);
         await rest?.();
       },
       SAMPLE_LOAD / 4,
@@ -137,7 +143,7 @@ async function overHttp(stage: Stage, amounts: Amounts): Promise<void> {
   const roles = ["serve", "subscribe"] as const;
   await Promise.all(roles.map((role) => killAtPoints(stage, role, momentsOf(role, "http"))));
   await killAtChance(stage, roles, amounts.chanceKills);
-  await breakWires(stage, [["subscribe", "hub"]], amounts.outages);
+  await breakWires(stage, [["subscribe", "hub"]], amounts.hubWireRounds);
   await stallWires(stage, [["subscribe", "hub"]], amounts.outages);
   await refuseAcks(stage, REFUSED_MS);
   await rest?.();
@@ -150,12 +156,13 @@ async function besideBroker(stage: Stage, amounts: Amounts): Promise<void> {
   const rest = stage.world.again?.keepOn();
   const letters = momentsOf("subscribe", "nats").filter(({ point }) => point === "subscribe.letter");
   await Promise.all([
-    killAtPoints(stage, "serve", momentsOf("serve", "nats")),
+    // What both roads have is killed over HTTP.
+    killAtPoints(stage, "serve", momentsOf("serve", "nats", ["serve.redrive", "serve.replay"])),
     killAtPoints(stage, "subscribe", letters),
   ]);
   await killAtChance(stage, ["serve", "subscribe", "relay"], amounts.chanceKills);
   const ways = [["serve", "broker"] as const, ["serve", "database"] as const];
-  await breakWires(stage, ways, amounts.outages);
+  await breakWires(stage, ways, amounts.hubWireRounds);
   await rest?.();
 }
 

@@ -22,6 +22,8 @@ export interface WorkerProcess {
   readonly alive: boolean;
   readonly ended: Promise<Ending>;
   arm(arm: Arm): void;
+  /** One that was started held begins. */
+  go(): void;
   /** Resolves when it has frozen itself where it was armed to. @returns false when it did not within the time. */
   untilFrozen(ms: number): Promise<boolean>;
   /** SIGCONT. */
@@ -95,7 +97,8 @@ export function startWorkerProcess({ name, settings, plant, compiled }: WorkerPr
       return isAlive(child);
     },
     ended,
-    arm: (arm) => void child.send(arm),
+    arm: (arm) => void child.send({ arm }),
+    go: () => void child.send("go"),
     untilFrozen: async (ms) => {
       const stands = (): boolean => frozen && hasStopped(child);
       for (let waited = 0; waited < ms && !stands() && isAlive(child); waited += 20) await sleep(20);

@@ -27,7 +27,12 @@ export interface WorkerSettings {
   /** Connections that a writer appends to. */
   readonly connectionIds?: readonly string[];
   readonly arm?: Arm;
+  /** Loads what it needs and waits until it is let go: so the next one is there when the one before it dies. */
+  readonly held?: boolean;
 }
+
+/** What a worker is told after its start. */
+export type WorkerOrder = { readonly arm: Arm } | "go";
 
 /** What a worker says of itself, ten times a second. */
 export interface WorkerStatus {
@@ -59,6 +64,14 @@ interface Handled {
   readonly deadLetters: number;
 }
 
+const NEEDS: Readonly<Record<Role, readonly string[]>> = {
+  commit: ["./worker-hub.ts", "@tributary/pipeline", "@tributary/integrations", "./change-connector.ts"],
+  relay: ["./worker-hub.ts", "@tributary/pipeline"],
+  serve: ["./worker-hub.ts", "@tributary/api", "@tributary/auth", "../src/event-services.ts", "../src/serve.ts"],
+  subscribe: ["./worker-subscriber.ts"],
+  append: ["./worker-writer.ts"],
+};
+
 const settings = JSON.parse(process.env["CRASH_WORKER"] ?? "") as WorkerSettings;
 const roles = new Set(settings.roles);
 const tripwire = createTripwire(settings.arm);
@@ -77,7 +90,11 @@ let ready = false;
 const parts: WorkerParts = { settings, roles, tripwire, closing: [], untilItWorks, told: {} };
 
 process.on("disconnect", () => process.exit(1));
-process.on("message", (arm: Arm) => tripwire.arm(arm));
+const letGo = Promise.withResolvers<void>();
+process.on("message", (order: WorkerOrder) => {
+  if (order === "go") letGo.resolve();
+  else tripwire.arm(order.arm);
+});
 process.once("SIGTERM", () => {
   void (async () => {
     for (const [name, close] of parts.closing.toReversed()) {
@@ -91,6 +108,10 @@ process.once("SIGTERM", () => {
 });
 setInterval(tell, 100).unref();
 
+if (settings.held === true) {
+  await Promise.all([...roles].flatMap((role) => NEEDS[role].map((name) => import(name) as Promise<unknown>)));
+  await letGo.promise;
+}
 // Only what a role needs is loaded: processes are started some hundred times.
 if (roles.has("commit") || roles.has("relay") || roles.has("serve"))
   await (await import("./worker-hub.ts")).startHub(parts);

@@ -71,7 +71,8 @@ export interface World {
   askLedger<T>(text: string, params?: readonly unknown[]): Promise<T[]>;
   /** Whether the ledger can be asked while processes run. */
   readonly ledgerIsShared: boolean;
-  start(name: string, roles: readonly Role[], arm?: Arm): WorkerProcess;
+  /** @param held it begins when it is let go. */
+  start(name: string, roles: readonly Role[], arm?: Arm, held?: boolean): WorkerProcess;
   workers(): readonly WorkerProcess[];
   effects(): Promise<number>;
   /** Lets time pass for what dead processes of such roles held. */
@@ -156,7 +157,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
   await stream.shortWindow(windowMs);
   if (mortal && road === "nats") await stream.quickLetters();
 
-  function start(name: string, roles: readonly Role[], arm?: Arm): WorkerProcess {
+  function start(name: string, roles: readonly Role[], arm?: Arm, held = false): WorkerProcess {
     // What was interrupted would replace whom it killed.
     if (over) throw new Error("the world is over");
     const settings: WorkerSettings = {
@@ -164,6 +165,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
       providerUrl: provider.url,
       silent,
       mortal,
+      held,
       databaseUrl: through(databaseUrl, wires.port(name, "database")),
       ...(ledger.dataDir === undefined ? {} : { dataDir: ledger.dataDir }),
       ...(road === "nats"
