@@ -24,8 +24,8 @@ export const WIRE_PLANTS: readonly Plant[] = [
     id: "loss-unseen",
     means: "goes on after a lost connection as if nothing had been on its way",
     file: "packages/subscriber/src/nats-road.ts",
-    find: "onLoss(() => pulled.stop(new ConnectionLost()))",
-    replace: "onLoss(() => {})",
+    find: "pulled.stop(new ConnectionLost())",
+    replace: "void 0",
     trial: "subscriber's wire",
   },
   {
@@ -67,8 +67,11 @@ export const WIRE_PLANTS: readonly Plant[] = [
     id: "acked-then-kept",
     means: "acknowledges an event over NATS before its dead letter is kept",
     file: "packages/subscriber/src/nats.ts",
-    find: "    if (connected === undefined) return;\n",
-    replace: "    if (connected === undefined) return;\n    message.ack();\n    await connected.nc.flush();\n",
+    find: "    if (connected === undefined) return;\n    const { js, jsm } = connected;\n",
+    replace: `    if (connected === undefined) return;
+    message.ack();
+    await connected.nc.flush();
+    const { js, jsm } = connected;\n`,
     trial: "letters beside a broker",
   },
   {
