@@ -219,11 +219,18 @@ export function createTally(created: string) {
 
 const LEADER = "SELECT 1 FROM pipeline.relay_leader WHERE stream = $1 AND holder = $2 AND token = $3 FOR SHARE";
 
+/** A connection whose last event was dropped has nothing to publish again: of a million most are quiet. */
+const START_OVER = `
+UPDATE pipeline.position SET published = 0 WHERE published > 0 AND day >= (
+  SELECT coalesce(min(to_date(right(c.relname, 8), 'YYYYMMDD')), '-infinity') FROM pg_inherits i
+  JOIN pg_class c ON c.oid = i.inhrelid
+  WHERE i.inhparent = 'pipeline.event'::regclass AND c.relname ~ '^event_[0-9]{8}$')`;
+
 /** Of a stream made anew nothing is known to be there: everything that is retained is published again. */
 function startOver(database: Database, { stream, holder, token }: Leadership): Promise<void> {
   return acrossOrganizations(database, "relay", async (tx) => {
     if ((await run(tx, LEADER, [stream, holder, token])).length === 0) throw new LeadershipLost();
-    await run(tx, "UPDATE pipeline.position SET published = 0 WHERE published > 0");
+    await run(tx, START_OVER);
     await run(tx, "DELETE FROM pipeline.ack_range WHERE stream = $1", [stream]);
   });
 }
