@@ -6,11 +6,13 @@ import { type PrivateNats, startPrivateNats } from "./testing/private-nats.ts";
 import { sampleBatch } from "./testing/sample-batch.ts";
 import { openStreamSurgeon } from "./testing/stream-surgeon.ts";
 
+const MAX_PAYLOAD_BYTES = 65_536;
+
 let nats: PrivateNats;
 let broker: Broker;
 const ended = new AbortController();
 beforeAll(async () => {
-  nats = await startPrivateNats();
+  nats = await startPrivateNats({ maxPayloadBytes: MAX_PAYLOAD_BYTES });
   broker = await openBroker({ servers: nats.url, signal: ended.signal });
   await broker.ensureStreams(1);
 });
@@ -45,5 +47,32 @@ describe("a window", () => {
     const outcomes = await broker.publish(window(5), lastSequence);
     expect(outcomes).toEqual(Array.from({ length: 5 }, () => ({ kind: "out_of_turn" })));
     expect(await held()).toEqual([...before, [others[0]?.connectionId, 1]]);
+  });
+});
+
+describe("an event near the broker's limit", () => {
+  it("is refused before it is sent or stored: the client would throw in the middle of a window", async () => {
+    const id = randomUUID();
+    const sizes = Array.from({ length: 600 }, (_, index) => MAX_PAYLOAD_BYTES - 900 + index);
+    const events = sizes.map((bytes, index): LedgerEvent => {
+      const { events: made, ...batch } = sampleBatch(id, 1);
+      const [event] = made;
+      if (event === undefined) throw new Error("no sample");
+      return {
+        ...batch,
+        ...event,
+        id: `near-the-limit-${index}`.padEnd(22, "-"),
+        payload: new Uint8Array(bytes),
+        sequence: BigInt(index + 1),
+      };
+    });
+    const fitting = events.filter((event) => broker.refusal(event) === undefined);
+    expect(fitting.length).toBeGreaterThan(50);
+    expect(events.length - fitting.length).toBeGreaterThan(50);
+    for (let from = 0; from < fitting.length; from += 100) {
+      const { lastSequence } = await broker.state();
+      const outcomes = await broker.publish(fitting.slice(from, from + 100), lastSequence);
+      expect(new Set(outcomes.map(({ kind }) => kind))).toEqual(new Set(["stored"]));
+    }
   });
 });
