@@ -1,3 +1,4 @@
+export { CANARY, canariesInTables, holdsCanaryInside } from "./canary.ts";
 export { type Check, ConformanceFailure } from "./check.ts";
 export { checks } from "./checks/checks.ts";
 export type { ActionProof, ConformanceEmulator, Deed, ProviderAdapter } from "./provider-adapter.ts";

@@ -1,0 +1,1 @@
+export { sim, type SimOptions, type SimOutcome } from "./sim.ts";
