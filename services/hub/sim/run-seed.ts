@@ -46,7 +46,6 @@ export async function runSeed(simDatabase: SimDatabase, seed: number): Promise<S
   const told = world.story.map(({ atMs, what }) => `${atMs} ${what}`);
   const text = JSON.stringify([told, rows], (_, value: unknown) => (typeof value === "bigint" ? String(value) : value));
   // Whoever reads it wants to know how it ended, and what each step was.
-  const story =
-    problems.length === 0 ? [] : world.story.slice(-STORY_LINES).map(lineOf);
+  const story = problems.length === 0 ? [] : world.story.slice(-STORY_LINES).map(lineOf);
   return { seed, problems, story, digest: hash("sha256", text, "hex").slice(0, 16), counts: world.counts };
 }
