@@ -50,13 +50,12 @@ describe("the headers of a message", () => {
   });
 
   it("take the first of several, and nothing from a message without any", () => {
-    const given = message([
-      ["ce-id", " a "],
-      ["ce-id", "b"],
-      ["odd", "x: y"],
-    ]);
-    expect(headerText(given)).toContain("ce-id");
-    expect(readAttributes(given)).toBeUndefined();
+    const attributes = fc.sample(event, 1)[0] as EventAttributes;
+    const given = message([...eventHeaders(attributes), ["ce-id", "another"], ["odd", "x: y"]]);
+    expect(headerText(given)).toContain("ce-id: another");
+    expect(readAttributes(given)).toEqual(attributes);
+    expect(readAttributes(onlyThroughClient(given))).toEqual(attributes);
+    expect(readAttributes(message([["ce-id", "a"]]))).toBeUndefined();
     expect(readAttributes({} as JsMsg)).toBeUndefined();
   });
 });
