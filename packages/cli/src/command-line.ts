@@ -106,7 +106,10 @@ function listenTo(command: Command, context: CommandContext, json: boolean, abov
       writeErr: (text) => void context.stderr.write(text),
       // With --json the failure is on standard output.
       outputError: (text, write) => {
-        if (!json) write(`tributary: ${wordsOf(text)}; \`${name} --help\` says what can be\n`);
+        const words = wordsOf(text);
+        // Some name a command of their own already.
+        const next = words.includes("`") ? "" : `; \`${name} --help\` says what can be given`;
+        if (!json) write(`tributary: ${words}${next}\n`);
       },
     });
   for (const child of command.commands) listenTo(child, context, json, `${name} `);

@@ -41,6 +41,14 @@ it.each([[["speak", "down"]], [["sing"]], [["speak", "up", "--loud"]], [[]]])(
   },
 );
 
+it("says on one line what is wrong, and where it stands what can be given", async () => {
+  expect((await run(["speak", "up", "--loud"])).stderr).toBe(
+    "tributary: unknown option '--loud'; `tributary speak up --help` says what can be given\n",
+  );
+  expect((await run(["speak", "up", "--loud", "--json"])).stderr).toBe("");
+  expect((await run(["speak", "up", "--help"])).stdout).toContain("--json");
+});
+
 it("ends with 0 for help", async () => {
   expect(await run(["--help"])).toMatchObject({ code: 0, stdout: expect.stringContaining("speak") });
 });
