@@ -148,6 +148,9 @@ export const momentsOf = (role: Role, road: Road, but: readonly string[] = []): 
     ({ name, moments }) => moments.map((moment) => ({ point: name, moment })),
   );
 
+/** When a process begins to lead, or to serve a subscriber; everything else comes again and again. */
+const ONCE = new Set(["relay.reconcile", "serve.acquire"]);
+
 /**
  * Each moment once, in an order of chance: a process that is armed from its start, its death, and the next one in its
  * place. That is started while the one before it still lives, and does nothing until then.
@@ -155,8 +158,7 @@ export const momentsOf = (role: Role, road: Road, but: readonly string[] = []): 
 export async function killAtPoints(stage: Stage, role: Role, moments: readonly PointMoment[]): Promise<void> {
   const { crew, world } = stage;
   const arms = shuffled(moments, stage.random).map(({ point, moment }): Arm => {
-    // The stream is asked once, when a process begins to lead; everything else comes again and again.
-    const turn = point === "relay.reconcile" ? 1 : 1 + Math.floor(stage.random() * 2);
+    const turn = ONCE.has(point) ? 1 : 1 + Math.floor(stage.random() * 2);
     return { point, moment, turn, act: "kill" };
   });
   let next = arms[0] === undefined ? undefined : crew.prepare(role, arms[0]);

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Crew, startCrew } from "./crew.ts";
-import type { Stage } from "./faults.ts";
+import type { PointMoment, Stage } from "./faults.ts";
 import type { Role } from "./points.ts";
 import { drain, type Verdict, verify } from "./verify.ts";
 import { openWorld, type World, type WorldOptions } from "./world.ts";
@@ -35,6 +35,8 @@ export interface Trial {
   readonly world: Partial<Omit<WorldOptions, "postgres" | "opened" | "compiled">>;
   /** The roles of each process. Default: one that commits, one that relays, one that subscribes. */
   readonly crew?: readonly (readonly Role[])[];
+  /** Where processes have to end in it, at the least. */
+  readonly reaches?: readonly PointMoment[];
   /** Its faults hit the database server, so it has one of its own. */
   readonly alone?: boolean;
   /** Changes a second while the faults happen. */

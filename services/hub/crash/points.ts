@@ -169,6 +169,15 @@ export const POINTS: readonly Point[] = [
     sent: /PUB \$JS\.ACK\.|EventService\/Ack/,
     moments: BOTH,
   },
+  // Before those that are told by less of a frame.
+  {
+    name: "serve.again",
+    role: "serve",
+    means: "replayed and redriven events on their way to the broker",
+    sent: /HPUB rpl\.v1\./,
+    road: "nats",
+    moments: THREE,
+  },
   {
     name: "serve.acquire",
     role: "serve",
@@ -221,14 +230,6 @@ export const POINTS: readonly Point[] = [
     means: "COMMIT that a dead letter is none any more",
     transaction: /DELETE FROM pipeline\.dead_letter (?:d USING unnest|WHERE organization_id = \$1 AND road)/,
     moments: BOTH,
-  },
-  {
-    name: "serve.again",
-    role: "serve",
-    means: "replayed and redriven events on their way to the broker",
-    sent: /HPUB rpl\.v1\./,
-    road: "nats",
-    moments: THREE,
   },
   {
     name: "serve.replay",

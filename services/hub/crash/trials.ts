@@ -11,6 +11,7 @@ import {
   killBrokerInWindow,
   momentsOf,
   outliveWindow,
+  type PointMoment,
   rollBackStore,
   type Stage,
   underLoad,
@@ -99,18 +100,22 @@ export function trialsOf(amounts: Amounts): Readonly<Record<string, Trial>> {
       SAMPLE_LOAD,
       { world: { wired: true } },
     ),
-    "processes killed at every point": trial(async (stage) => {
-      const roles = ["commit", "relay", "subscribe"] as const;
-      const moments = (role: Role) => momentsOf(role, "nats", ["subscribe.letter"]);
-      await Promise.all(roles.map((role) => killAtPoints(stage, role, moments(role))));
-    }, SAMPLE_LOAD / 2),
+    "processes killed at every point": trial(
+      async (stage) => {
+        await Promise.all(PATH_ROLES.map((role) => killAtPoints(stage, role, pathMoments(role))));
+      },
+      SAMPLE_LOAD / 2,
+      { reaches: PATH_ROLES.flatMap(pathMoments) },
+    ),
     "over HTTP, with dead letters and replays": trial((stage) => overHttp(stage, amounts), SAMPLE_LOAD / 2, {
       world: { road: "http", mortal: true },
       crew: HUB_CREW,
+      reaches: HUB_ROLES.flatMap(hubMoments),
     }),
     "dead letters and replays beside a broker": trial((stage) => besideBroker(stage, amounts), SAMPLE_LOAD / 2, {
       world: { wired: true, mortal: true },
       crew: BESIDE_CREW,
+      reaches: [...LETTER_MOMENTS, ...BESIDE_MOMENTS],
     }),
     "processes frozen and overtaken, a relay away past the window of message ids": trial(async (stage) => {
       await outliveWindow(stage, amounts.outages, WINDOW_MS);
@@ -138,11 +143,20 @@ export function trialsOf(amounts: Amounts): Readonly<Record<string, Trial>> {
   };
 }
 
+const PATH_ROLES = ["commit", "relay", "subscribe"] as const;
+const pathMoments = (role: Role): readonly PointMoment[] => momentsOf(role, "nats", ["subscribe.letter"]);
+
+const HUB_ROLES = ["serve", "subscribe"] as const;
+const hubMoments = (role: Role): readonly PointMoment[] => momentsOf(role, "http");
+
+const LETTER_MOMENTS = momentsOf("subscribe", "nats").filter(({ point }) => point === "subscribe.letter");
+/** What both roads have is killed over HTTP. */
+const BESIDE_MOMENTS = momentsOf("serve", "nats", ["serve.redrive", "serve.replay"]);
+
 async function overHttp(stage: Stage, amounts: Amounts): Promise<void> {
   const rest = stage.world.again?.keepOn();
-  const roles = ["serve", "subscribe"] as const;
-  await Promise.all(roles.map((role) => killAtPoints(stage, role, momentsOf(role, "http"))));
-  await killAtChance(stage, roles, amounts.chanceKills);
+  await Promise.all(HUB_ROLES.map((role) => killAtPoints(stage, role, hubMoments(role))));
+  await killAtChance(stage, HUB_ROLES, amounts.chanceKills);
   await breakWires(stage, [["subscribe", "hub"]], amounts.hubWireRounds);
   await stallWires(stage, [["subscribe", "hub"]], amounts.outages);
   await refuseAcks(stage, REFUSED_MS);
@@ -154,12 +168,7 @@ const REFUSED_MS = 3_000;
 
 async function besideBroker(stage: Stage, amounts: Amounts): Promise<void> {
   const rest = stage.world.again?.keepOn();
-  const letters = momentsOf("subscribe", "nats").filter(({ point }) => point === "subscribe.letter");
-  await Promise.all([
-    // What both roads have is killed over HTTP.
-    killAtPoints(stage, "serve", momentsOf("serve", "nats", ["serve.redrive", "serve.replay"])),
-    killAtPoints(stage, "subscribe", letters),
-  ]);
+  await Promise.all([killAtPoints(stage, "serve", BESIDE_MOMENTS), killAtPoints(stage, "subscribe", LETTER_MOMENTS)]);
   await killAtChance(stage, ["serve", "subscribe", "relay"], amounts.chanceKills);
   const ways = [["serve", "broker"] as const, ["serve", "database"] as const];
   await breakWires(stage, ways, amounts.hubWireRounds);

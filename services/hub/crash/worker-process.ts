@@ -97,8 +97,8 @@ export function startWorkerProcess({ name, settings, plant, compiled }: WorkerPr
       return isAlive(child);
     },
     ended,
-    arm: (arm) => void child.send({ arm }),
-    go: () => void child.send("go"),
+    arm: (arm) => void (child.connected && child.send({ arm })),
+    go: () => void (child.connected && child.send("go")),
     untilFrozen: async (ms) => {
       const stands = (): boolean => frozen && hasStopped(child);
       for (let waited = 0; waited < ms && !stands() && isAlive(child); waited += 20) await sleep(20);

@@ -8,6 +8,9 @@ const SAMPLE_ROUNDS = 40;
 /** Of the planted bugs one for each room, the quickest; all of them are `npm run crash -- --planted`. */
 const PLANTED = ["no-message-id", "object-state-ignored", "inbox-by-object", "sequence-outside-the-lock"];
 
+/** Worlds that are not in the sample yet: docs/RELIABILITY.md says why. */
+const SET_ASIDE = ["over HTTP, with dead letters and replays", "dead letters and replays beside a broker"];
+
 const seed = Date.now() % 1_000_000;
 const said: string[] = [`seed ${seed}`];
 const say = (line: string): void => void said.push(line);
@@ -15,7 +18,7 @@ const told = (): string => said.join("\n");
 
 it("loses, repeats and reorders nothing, whatever is killed, rolled back, deleted or away", async () => {
   const signal = AbortSignal.timeout(290_000);
-  const run = await runWhole({ rounds: SAMPLE_ROUNDS, seed, say, signal }).catch((cause: unknown) => {
+  const run = await runWhole({ rounds: SAMPLE_ROUNDS, seed, but: SET_ASIDE, say, signal }).catch((cause: unknown) => {
     throw new Error(told(), { cause });
   });
   const { lost, duplicates, reordered, clean, faults, reached } = run;
@@ -26,12 +29,11 @@ it("loses, repeats and reorders nothing, whatever is killed, rolled back, delete
     "stream deleted": 1,
     "relay away past the window": 1,
     "PostgreSQL shut down at once": 10,
-    "wire reset": 9,
-    "wire torn within a message there": 9,
+    "wire reset": 6,
+    "wire torn within a message there": 6,
     "relay overtaken while its wire stalls": 1,
-    "acknowledgements refused while the stream stands": 1,
   });
-  expect([...reached.values()].filter(({ kills }) => kills > 0).length).toBeGreaterThanOrEqual(60);
+  expect([...reached.values()].filter(({ kills }) => kills > 0).length).toBeGreaterThanOrEqual(43);
 });
 
 it("notices bugs that are planted into relay, commit and subscriber", async () => {

@@ -5,7 +5,7 @@ import { describe, expect, it } from "vitest";
 import { PLANT_TRIALS } from "../crash/plant-trials.ts";
 import { planted, PLANTS } from "../crash/plants.ts";
 import { POINTS } from "../crash/points.ts";
-import { amountsOf, ROUNDS } from "../crash/trials.ts";
+import { amountsOf, ROUNDS, trialsOf } from "../crash/trials.ts";
 
 const root = fileURLToPath(new URL("../../../", import.meta.url));
 const textOf = (file: string): string => readFileSync(join(root, file), "utf8");
@@ -51,6 +51,12 @@ describe("a point of the crash harness", () => {
     }),
   )("%s is told by a statement that the code still has", (_name, pattern) => {
     expect(sources.filter((text) => pattern.test(text)).length).toBeGreaterThan(0);
+  });
+
+  it("is come to in one world at least, at each of its moments", () => {
+    const reached = Object.values(trialsOf(amountsOf(ROUNDS))).flatMap(({ reaches = [] }) => reaches);
+    const names = POINTS.flatMap(({ name, moments }) => moments.map((moment) => `${name}/${moment}`));
+    expect(new Set(reached.map(({ point, moment }) => `${point}/${moment}`))).toEqual(new Set(names));
   });
 
   it("is one of twelve at least, before and after", () => {
