@@ -12,7 +12,7 @@ it.each([
   ["is waited for", () => new Promise<never>(() => {}), 503, { status: "unavailable", failing: ["database"] }],
 ])("readiness is told within two seconds when the database %s", async (_, answer, status, body) => {
   const since = performance.now();
-  const told = await healthRoutes(answering(answer)).request("/readyz");
+  const told = await healthRoutes({ database: answering(answer) }).request("/readyz");
   expect({ status: told.status, body: await told.json() }).toEqual({ status, body });
   expect(performance.now() - since).toBeLessThan(2_500);
 });
