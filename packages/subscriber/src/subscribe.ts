@@ -18,14 +18,14 @@ export interface SubscribeOptions<Tx = undefined> {
    */
   readonly name: string;
   /** What to show: a token of the hub's API, or of the broker, whose user and password may stand in the url as well. */
-  readonly token?: string;
+  readonly token?: string | undefined;
   /** Over NATS, instead: the content of a `.creds` file, or the seed of an nkey ("SU…"). */
-  readonly credentials?: string;
+  readonly credentials?: string | undefined;
   /**
    * Whose events, over NATS; over HTTP the token says it. A name is an organisation's: two may have one of the same name.
    * Default: every organisation's, which generated permissions do not allow; such a consumer is known as "_<name>".
    */
-  readonly organization?: string;
+  readonly organization?: string | undefined;
   /** Handlers at a time, each for another connection. Default 16. */
   readonly concurrency?: number;
   /**
@@ -53,7 +53,7 @@ export interface SubscribeOptions<Tx = undefined> {
   /** Makes effects happen exactly once: see {@link Inbox}. Without it, at least once. */
   readonly inbox?: Inbox<Tx>;
   /** Stops as {@link Subscription.stop} does; `start()` rejects with its reason when it aborts before. */
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** Stops as {@link Subscription.stop} does when the process is told to end, as by ["SIGTERM"]. Default: none. */
   readonly drainOn?: readonly ("SIGTERM" | "SIGINT" | "SIGHUP" | "SIGQUIT" | "SIGUSR2")[];
   /** Default: warnings go to the console. */
