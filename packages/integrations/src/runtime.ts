@@ -25,8 +25,20 @@ export interface Log {
   error(fields: Readonly<Record<string, unknown>>, message: string): void;
 }
 
-/** What may be said of any error in a log: its class. Messages of bugs and libraries may hold what was read. */
-export const errorName = (error: unknown): string => (error instanceof Error ? error.name : typeof error);
+/**
+ * What may be said of any error in a log: its class, and the code of the system or the database where there is one.
+ * Messages of bugs and libraries may hold what was read.
+ */
+export function errorName(error: unknown): string {
+  if (!(error instanceof Error)) return typeof error;
+  const code = codeIn(error) ?? codeIn(error.cause);
+  return code === undefined ? error.name : `${error.name} ${code}`;
+}
+
+function codeIn(error: unknown): string | undefined {
+  const { code } = (error instanceof Error ? error : {}) as { readonly code?: unknown };
+  return typeof code === "string" && /^[A-Za-z0-9_]{1,40}$/.test(code) ? code : undefined;
+}
 
 /** Who owns a connection. */
 export interface Owner {

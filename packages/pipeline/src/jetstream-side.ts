@@ -236,12 +236,21 @@ function letterOf(message: JsMsg): BrokerLetter | undefined {
       },
       replayId,
       redrives: redrive,
-      reason: decodeURIComponent(get(HEADER.deadLetterReason) ?? "").slice(0, 500),
+      reason: readable(get(HEADER.deadLetterReason) ?? "").slice(0, 500),
       attempts: Number.parseInt(get(HEADER.deadLetterAttempts) ?? "0", 10) || 0,
       diedAtMs: message.timestampNanos === undefined ? Date.parse(time) : Number(message.timestampNanos / 1_000_000n),
     };
   } catch {
     return undefined;
+  }
+}
+
+/** A subscriber in another language may have written it as it is: a letter is not lost for that. */
+function readable(reason: string): string {
+  try {
+    return decodeURIComponent(reason);
+  } catch {
+    return reason;
   }
 }
 

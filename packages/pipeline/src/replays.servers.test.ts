@@ -239,7 +239,7 @@ describe("dead letters from NATS", () => {
     organizationId: string,
     connectionId: string,
     sequence: number,
-    options: { as?: string; redrive?: number } = {},
+    options: { as?: string; redrive?: number; reason?: string } = {},
   ) {
     const [event] = (
       await withOrganization(
@@ -254,7 +254,7 @@ describe("dead letters from NATS", () => {
     const marks = options.redrive === undefined ? {} : { redrive: options.redrive };
     for (const [name, value] of eventHeaders({ ...event, ...marks, time: new Date(event.timeMs).toISOString() }))
       head.set(name, value);
-    head.set(HEADER.deadLetterReason, encodeURIComponent("żaden klient"));
+    head.set(HEADER.deadLetterReason, options.reason ?? encodeURIComponent("żaden klient"));
     head.set(HEADER.deadLetterAttempts, "7");
     await jetstream(nc).publish(`dlq.v1.billing.${options.as ?? organizationId}`, event.payload, { headers: head });
     return event;
@@ -303,9 +303,11 @@ describe("dead letters from NATS", () => {
     const stop = startDeadLetterIntake(database, road);
     await jetstream(nc).publish("dlq.v1.billing.honest", "garbage");
     await die("honest", a, 1, { as: "forger" });
-    await die("honest", a, 2);
+    await die("honest", a, 2, { reason: "100 % of it, as another language wrote it" });
     await until("listed", async () => (await listed("honest")).length === 1);
-    expect(await listed("honest")).toMatchObject([{ sequence: 2n }]);
+    expect(await listed("honest")).toMatchObject([
+      { sequence: 2n, reason: "100 % of it, as another language wrote it" },
+    ]);
     expect(await listed("forger")).toEqual([]);
     await stop();
   });

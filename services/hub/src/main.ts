@@ -88,7 +88,8 @@ async function run(config: Config, flags: Flags, progress: Progress): Promise<nu
     const force = setTimeout(() => process.exit(EXIT.failed), STOP_MS_MAX);
     await subscriber?.stop();
     await hub.stop();
-    clearTimeout(force);
+    // What is not closed by then keeps the process no longer.
+    force.unref();
   }
   return EXIT.ok;
 }
