@@ -13,6 +13,7 @@ import {
   type MsgHdrs,
   type NatsConnection,
   nkeyAuthenticator,
+  nkeys,
 } from "@nats-io/transport-node";
 import {
   brokerInbox,
@@ -258,8 +259,11 @@ function connectionOptions({ url, hosts, name, token, credentials, organization 
 /** @throws SubscriberError for what is neither. */
 function authenticator(credentials: string) {
   const text = new TextEncoder().encode(credentials.trim());
+  if (credentials.includes("-----BEGIN")) return credsAuthenticator(text);
   try {
-    return credentials.includes("-----BEGIN") ? credsAuthenticator(text) : nkeyAuthenticator(text);
+    // The authenticator itself would look at it while it connects, and be taken for a broker that is not there.
+    nkeys.fromSeed(text);
+    return nkeyAuthenticator(text);
   } catch (cause) {
     throw new SubscriberError("usage", "credentials are the content of a .creds file, or the seed of an nkey", {
       cause,

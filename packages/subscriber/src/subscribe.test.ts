@@ -330,6 +330,11 @@ describe("what makes no sense", () => {
     expect(call).toThrow("usage: ");
   });
 
+  it("is refused: credentials that are none", async () => {
+    const subscriber = subscribe({ url: "nats://127.0.0.1:1", name: "a", credentials: "nonsense" });
+    await expect(subscriber.on(TaskChangedSchema, () => {}).start()).rejects.toThrow("usage: credentials are");
+  });
+
   it("is refused: no handler", async () => {
     await expect(subscribe({ url, name: "a" }).start()).rejects.toThrow("usage: ");
   });
