@@ -16,7 +16,6 @@ const jobs = {
   test: ["tools/test.ts"],
   bench: ["tools/bench.ts"],
   crash: ["tools/crash.ts"],
-  sim: ["tools/sim.ts"],
   "prove:dump": ["tools/prove-dump.ts"],
   format: ["tools/check.ts", "format"],
   generate: ["tools/check.ts", "generate"],

@@ -98,7 +98,7 @@ export const OWNERS: readonly Owner[] = [
 
 /** Tests, benches and the harnesses they share; never part of what runs in production. */
 export const TEST_SIDE =
-  "(\\.test\\.ts$|^(packages|services)/[^/]+/(test|bench|crash|sim|src/testing)/|^packages/conformance/)";
+  "(\\.test\\.ts$|^(packages|services)/[^/]+/(test|bench|crash|src/testing)/|^packages/conformance/)";
 
 /** A connector's simulated provider: `<provider>/emulator.ts`, parts of it beside it, and the list of them. */
 export const EMULATOR_SIDE =

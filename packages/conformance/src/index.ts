@@ -1,4 +1,3 @@
-export { CANARY, canariesInTables, holdsCanaryInside } from "./canary.ts";
 export { type Check, ConformanceFailure } from "./check.ts";
 export { checks } from "./checks/checks.ts";
 export type { ActionProof, ConformanceEmulator, Deed, ProviderAdapter } from "./provider-adapter.ts";

@@ -10,7 +10,7 @@ import { createClock, type SandboxClock } from "./clock.ts";
 import { createDeliveries, type Deliveries } from "./deliveries.ts";
 import { createFaults, type Fault, type Faults } from "./faults.ts";
 import { createJournal, type Journal, withoutSecrets } from "./journal.ts";
-import type { OAuthServer, SandboxAccount, SandboxClient } from "./oauth-server.ts";
+import type { OAuthServer, SandboxClient } from "./oauth-server.ts";
 
 /** A simulated provider: its routes as on the wire, and what can be done to it from outside. One origin each. */
 export interface Emulator<World> {
@@ -29,7 +29,6 @@ export interface EmulatorParts extends Required<Pick<EmulatorOptions, "clients" 
   /** Where it listens, once it does. */
   readonly origin: () => string;
   readonly webhookUrl: string | undefined;
-  readonly account: SandboxAccount | undefined;
 }
 
 export interface EmulatorFace<World> {
@@ -59,8 +58,6 @@ export interface EmulatorOptions {
   readonly clock?: SandboxClock;
   /** OAuth clients that it knows; each emulator's README names its default. */
   readonly clients?: readonly SandboxClient[];
-  /** Whose account it simulates. Default: the emulator's own sample person. */
-  readonly account?: SandboxAccount;
   /** "sample" (default) or "empty". */
   readonly seed?: "sample" | "empty";
   /** Every code and token starts with it, so that a test can search for them where they must not be. */
@@ -119,7 +116,6 @@ export async function startEmulator<World>(
     seed: options.seed ?? "sample",
     tokenPrefix: options.tokenPrefix ?? "",
     webhookUrl: options.webhookUrl,
-    account: options.account,
   });
   const { store } = options;
   const kept = store?.load();

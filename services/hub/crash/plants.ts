@@ -276,7 +276,7 @@ const SUBSCRIBER_PLANTS: readonly Plant[] = [
 export const PLANTS: readonly Plant[] = [...RELAY_PLANTS, ...COMMIT_PLANTS, ...SUBSCRIBER_PLANTS, ...WIRE_PLANTS];
 
 /** @throws Error when a place is not there exactly once: then the code has changed, and the plant has to follow. */
-export function planted({ id, file, also = [], ...first }: Omit<Plant, "trial">, text: string): string {
+export function planted({ id, file, also = [], ...first }: Plant, text: string): string {
   return [first, ...also].reduce((changed, { find, replace }) => {
     const found = changed.split(find).length - 1;
     if (found !== 1) throw new Error(`the planted bug "${id}" finds its place ${found} times in ${file}, and not once`);

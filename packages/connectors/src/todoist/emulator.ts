@@ -40,7 +40,7 @@ const quirks: OAuthQuirks = {
   clientErrorStatus: 400,
 };
 
-/** The account behind the simulated Todoist, unless another one is said. */
+/** The account behind the simulated Todoist. */
 export const todoistAccount = { id: "48000001", name: "Sample Person", email: "sample@example.com" } as const;
 
 /** What a demo signs in with when nothing else is said. The redirect URI is the caller's own. */
@@ -55,14 +55,14 @@ export const todoistClient = (redirectUri: string): SandboxClient => ({
 export const todoistEmulator: Emulator<TodoistWorld> = {
   id: "todoist",
   create: (parts) => {
-    const { clock, random, account = todoistAccount } = parts;
-    const oauth = createOAuthServer({ ...parts, quirks, accounts: [account] });
+    const { clock, random } = parts;
+    const oauth = createOAuthServer({ ...parts, quirks, accounts: [todoistAccount] });
     const webhooks = createWebhooks(parts, oauth);
     const executed: ExecutedCommands = new Map();
     let key = random(16);
     const start = (): TodoistWorld => {
       const made: TodoistWorld = createWorld({
-        account,
+        account: todoistAccount,
         clock,
         key,
         changed: (change) => webhooks(change, made),

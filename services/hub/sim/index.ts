@@ -1,1 +1,0 @@
-export { sim, type SimOptions, type SimOutcome } from "./sim.ts";
