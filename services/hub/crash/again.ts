@@ -20,8 +20,8 @@ export interface Standing {
 /** Has events delivered again, by asking the hub as an operator does. A hub that is away is asked again. */
 export interface Again {
   readonly replays: readonly Replayed[];
-  /** How many letters were redriven, as far as the hub could say. */
-  readonly redriven: number;
+  /** What the hub refuses now, with its status: a hub that is away refuses nothing. What is asked wrongly never happens. */
+  readonly refusals: readonly string[];
   redrive(): Promise<void>;
   /** Asks for a replay of what was committed lately, unless one is under way. */
   replay(): Promise<void>;
@@ -37,12 +37,13 @@ const ANSWER_MS_MAX = 5_000;
 const SETTLED_MS = 3_000;
 const SPAN_MS = 5_000;
 
-export function openAgain(hubUrl: string): Again {
+/** @param consumer what the hub knows the subscriber by. */
+export function openAgain(hubUrl: string, consumer: string): Again {
   const replays: Replayed[] = [];
   /** Asked for, and not known to have been heard: it is asked for again under the same key. */
   let wish: { readonly key: string; readonly fromMs: number; readonly untilMs: number } | undefined;
   let count = 0;
-  let redriven = 0;
+  const refusals = new Map<string, number>();
 
   async function call<T>(method: string, body: object): Promise<T | undefined> {
     try {
@@ -52,6 +53,8 @@ export function openAgain(hubUrl: string): Again {
         body: JSON.stringify(body),
         signal: AbortSignal.timeout(ANSWER_MS_MAX),
       });
+      if (response.status >= 400 && response.status < 500) refusals.set(method, response.status);
+      else refusals.delete(method);
       return response.ok ? ((await response.json()) as T) : undefined;
     } catch {
       return undefined;
@@ -64,8 +67,7 @@ export function openAgain(hubUrl: string): Again {
   };
 
   async function redrive(): Promise<void> {
-    const answer = await call<{ redriven?: number }>("DeadLetterService/RedriveDeadLetters", { consumer: "crash" });
-    redriven += answer?.redriven ?? 0;
+    await call("DeadLetterService/RedriveDeadLetters", { consumer });
   }
 
   async function replay(): Promise<void> {
@@ -82,8 +84,8 @@ export function openAgain(hubUrl: string): Again {
 
   return {
     replays,
-    get redriven() {
-      return redriven;
+    get refusals() {
+      return [...refusals].map(([method, status]) => `${method} (${status})`);
     },
     redrive,
     replay,
@@ -107,7 +109,7 @@ export function openAgain(hubUrl: string): Again {
       const letters = await call<{ deadLetters?: object[] }>("DeadLetterService/ListDeadLetters", {});
       const replaying = await running();
       if (consumers === undefined || letters === undefined || replaying === undefined) return undefined;
-      const lag = consumers.reduce((sum, consumer) => sum + Number(consumer.lag ?? 0), 0);
+      const lag = consumers.reduce((sum, { lag: each = "0" }) => sum + Number(each), 0);
       return { lag, deadLetters: letters.deadLetters?.length ?? 0, running: replaying };
     },
   };

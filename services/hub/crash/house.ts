@@ -77,6 +77,7 @@ export async function runTrial(
     await trial.faults({ world, crew, random, faults, say });
     endLoad();
     const drained = await drain(world, trial.quietMs);
+    for (const refusal of world.again?.refusals ?? []) world.failures.push(`the hub refuses ${refusal}`);
     for (const name of await crew.dismiss()) world.failures.push(`${name} did not end within 15 s of SIGTERM`);
     const verdict = await verify(world, drained);
     return { ...verdict, faults, reached: world.reached, seconds: (performance.now() - started) / 1_000 };

@@ -1,3 +1,4 @@
+import { consumerKnownAs } from "@tributary/contracts";
 import { type Database, migrate, openPglite, openPostgres, run } from "@tributary/db";
 import { asOwner, freePort, type PrivatePostgres } from "@tributary/db/testing";
 import { migrations as integrationTables } from "@tributary/integrations";
@@ -197,7 +198,10 @@ export async function openWorld(options: WorldOptions): Promise<World> {
     road,
     wires,
     written,
-    again: mortal ? openAgain(`http://127.0.0.1:${hubPort}`) : undefined,
+    // Over the broker its subscriber hears every organisation.
+    again: mortal
+      ? openAgain(`http://127.0.0.1:${hubPort}`, road === "nats" ? consumerKnownAs("crash") : "crash")
+      : undefined,
     problems,
     failures,
     reached,
