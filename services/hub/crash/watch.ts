@@ -122,6 +122,8 @@ export function watchSockets(ports: WatchedPorts, roles: ReadonlySet<Role>, trip
   const inward = mine.filter(({ received }) => received !== undefined);
   const prototype = Socket.prototype as unknown as { write: Write; emit: Emit };
   const { write, emit } = prototype;
+  /** What is said while one half of what was said before is on its way: it comes behind the other half. */
+  const behind = new WeakMap<Socket, (() => void)[]>();
   const isWatched = ({ remotePort = 0, localPort = 0 }: Socket): boolean =>
     ports.to.has(remotePort) || ports.on.has(localPort);
   const bytesOf = (chunk: Uint8Array | string, encoding: unknown): Buffer =>
@@ -131,6 +133,11 @@ export function watchSockets(ports: WatchedPorts, roles: ReadonlySet<Role>, trip
 
   prototype.write = function (this: Socket, chunk, ...rest): boolean {
     if (outward.length === 0 || !isWatched(this)) return write.call(this, chunk, ...rest);
+    const waiting = behind.get(this);
+    if (waiting !== undefined) {
+      waiting.push(() => this.write(chunk, ...(rest as [])));
+      return true;
+    }
     const bytes = bytesOf(chunk, rest[0]);
     const text = bytes.toString("latin1");
     const point = outward.find(({ sent }) => sent?.test(text) === true);
@@ -138,9 +145,13 @@ export function watchSockets(ports: WatchedPorts, roles: ReadonlySet<Role>, trip
     tripwire.at(point.name, "before");
     if (tripwire.isArmed(point.name, "half")) {
       const middle = Math.ceil(bytes.length / 2);
+      const next: (() => void)[] = [];
+      behind.set(this, next);
       return write.call(this, bytes.subarray(0, middle), () => {
         tripwire.at(point.name, "half");
+        behind.delete(this);
         write.call(this, bytes.subarray(middle), ...rest);
+        for (const say of next) say();
       });
     }
     const written = write.call(this, chunk, ...rest);
