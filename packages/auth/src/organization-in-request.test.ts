@@ -43,7 +43,6 @@ describe("another organisation than the proof's", () => {
     ["in a form", "/x", post("org_id=globex", "application/x-www-form-urlencoded")],
     ["in a form, twice", "/x", post("org_id=acme&org_id=globex", "application/x-www-form-urlencoded")],
     ["in a form of parts", "/x", multipart("org_id", "globex")],
-    ["in a body too large to look through", "/x", post(`{"a":"${"x".repeat(1024 * 1024)}"}`)],
   ])("is a violation %s", async (_where, path, init = {}) => {
     const token = await sign();
     const answer = await answerTo(request(token, path, init), guard.verifyRequest);

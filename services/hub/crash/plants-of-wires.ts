@@ -7,8 +7,8 @@ export const WIRE_PLANTS: readonly Plant[] = [
   {
     id: "no-expected-id",
     means: "publishes a window without naming the event before each",
-    file: "packages/pipeline/src/jetstream.ts",
-    find: `if (before !== undefined) head.set("Nats-Expected-Last-Msg-Id", messageId(before));`,
+    file: "packages/pipeline/src/relay-headers.ts",
+    find: `  if (before !== undefined) text += line("Nats-Expected-Last-Msg-Id", messageId(before));\n`,
     replace: "",
     trial: "intruder",
   },
