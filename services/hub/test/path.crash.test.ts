@@ -8,8 +8,8 @@ const SAMPLE_ROUNDS = 40;
 /** Of the planted bugs one for each room, the quickest; all of them are `npm run crash -- --planted`. */
 const PLANTED = ["no-message-id", "object-state-ignored", "inbox-by-object", "sequence-outside-the-lock"];
 
-/** Worlds that are not in the sample yet: docs/RELIABILITY.md says why. */
-const SET_ASIDE = ["over HTTP, with dead letters and replays", "dead letters and replays beside a broker"];
+/** What is left out of the sample: docs/RELIABILITY.md says why. */
+const SET_ASIDE = ["over HTTP, with dead letters and replays"];
 
 const seed = Date.now() % 1_000_000;
 const said: string[] = [`seed ${seed}`];
@@ -29,11 +29,11 @@ it("loses, repeats and reorders nothing, whatever is killed, rolled back, delete
     "stream deleted": 1,
     "relay away past the window": 1,
     "PostgreSQL shut down at once": 10,
-    "wire reset": 6,
-    "wire torn within a message there": 6,
+    "wire reset": 8,
+    "wire torn within a message there": 8,
     "relay overtaken while its wire stalls": 1,
   });
-  expect([...reached.values()].filter(({ kills }) => kills > 0).length).toBeGreaterThanOrEqual(43);
+  expect([...reached.values()].filter(({ kills }) => kills > 0).length).toBeGreaterThanOrEqual(52);
 });
 
 it("notices bugs that are planted into relay, commit and subscriber", async () => {
