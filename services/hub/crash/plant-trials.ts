@@ -78,7 +78,8 @@ export const PLANT_TRIALS: Readonly<Record<PlantTrial, Trial>> = {
     }
     await underLoad(stage);
   }),
-  "relay frozen": trial((stage) => freezeRelay(stage, "half", WINDOW_MS)),
+  // Before the first event of a window, which names none before it: the rest is fenced by ids besides.
+  "relay frozen": trial((stage) => freezeRelay(stage, "before", WINDOW_MS)),
   "two relays": trial(twoRelays),
   "late record": trial(lateRecord, {}, 0),
   "hub beside another": trial(hubBesideAnother),
