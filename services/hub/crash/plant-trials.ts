@@ -112,7 +112,8 @@ export const PLANT_TRIALS: Readonly<Record<PlantTrial, Trial>> = {
   "acks refused": trial((stage) => refuseAcks(stage, 4_000), HTTP_WORLD, LOAD, { crew: HUB_CREW }),
   "hub and subscriber die": trial(
     again(async (stage) => {
-      await killAtPoints(stage, "serve", points("serve.letter/before", "serve.settle/after"));
+      await killAtPoints(stage, "serve", points("serve.settle/after"));
+      await letterDies(stage);
       await bothDie(stage);
     }),
     HTTP_WORLD,
@@ -176,6 +177,22 @@ async function bothDie(stage: Stage): Promise<void> {
     await crew.replace("subscribe");
   }
   await underLoad(stage);
+}
+
+/** A hub that dies with a dead letter in its hands, and the subscriber that would have told it again. */
+async function letterDies(stage: Stage): Promise<void> {
+  const { crew } = stage;
+  for (let each = 0; each < 2; each++) {
+    await underLoad(stage);
+    const hub = crew.of("serve");
+    hub.arm({ point: "serve.letter", moment: "before", turn: 1, act: "kill" });
+    everyAccount(stage, 40);
+    await Promise.race([hub.ended, sleep(REACH_MS_MAX)]);
+    await crew.of("subscribe").kill();
+    count(stage, "hub and subscriber killed");
+    await crew.replace("serve");
+    await crew.replace("subscribe");
+  }
 }
 
 /** What the broker sends is on its way when the connection breaks. */

@@ -1,7 +1,5 @@
 import type { Plant } from "./plants.ts";
 
-const RUNNER = "packages/pipeline/src/replay-runner.ts";
-
 /** Bugs that show when wires are cut, over HTTP, between two writers, and where events die and are replayed. */
 export const WIRE_PLANTS: readonly Plant[] = [
   {
@@ -88,20 +86,6 @@ export const WIRE_PLANTS: readonly Plant[] = [
     file: "packages/pipeline/src/jetstream-side.ts",
     find: "const msgID = redrive === 0 ? `${via}:${event.id}` : `${via}:${event.id}:${redrive}`;",
     replace: "const msgID = event.id;",
-    trial: "letters beside a broker",
-  },
-  {
-    id: "place-before-publish",
-    means: "records how far a replay has come before it is published so far",
-    file: RUNNER,
-    find: "      await patient(() => nats.publish(events));\n",
-    replace: "      const publishing = sleep(200).then(() => patient(() => nats.publish(events)));\n",
-    also: [
-      {
-        find: "      if (going.length === 0 || page.ended) return;\n",
-        replace: "      await publishing;\n      if (going.length === 0 || page.ended) return;\n",
-      },
-    ],
     trial: "letters beside a broker",
   },
   {

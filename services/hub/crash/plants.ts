@@ -10,8 +10,6 @@ export interface Plant {
   /** Stands exactly once in the file. */
   readonly find: string;
   readonly replace: string;
-  /** Where one place is not enough. */
-  readonly also?: readonly { readonly find: string; readonly replace: string }[];
   readonly trial: PlantTrial;
 }
 
@@ -276,10 +274,8 @@ const SUBSCRIBER_PLANTS: readonly Plant[] = [
 export const PLANTS: readonly Plant[] = [...RELAY_PLANTS, ...COMMIT_PLANTS, ...SUBSCRIBER_PLANTS, ...WIRE_PLANTS];
 
 /** @throws Error when a place is not there exactly once: then the code has changed, and the plant has to follow. */
-export function planted({ id, file, also = [], ...first }: Plant, text: string): string {
-  return [first, ...also].reduce((changed, { find, replace }) => {
-    const found = changed.split(find).length - 1;
-    if (found !== 1) throw new Error(`the planted bug "${id}" finds its place ${found} times in ${file}, and not once`);
-    return changed.replace(find, () => replace);
-  }, text);
+export function planted({ id, file, find, replace }: Plant, text: string): string {
+  const found = text.split(find).length - 1;
+  if (found !== 1) throw new Error(`the planted bug "${id}" finds its place ${found} times in ${file}, and not once`);
+  return text.replace(find, () => replace);
 }
