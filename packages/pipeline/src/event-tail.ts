@@ -59,8 +59,8 @@ export function createEventTail(options: {
     const aheadMs = (told?.ms ?? options.clock()) - options.clock();
     const clock = (): number => options.clock() + aheadMs;
     const resumed = wish.after === undefined ? undefined : readToken(wish.after);
-    /** Nothing committed before is looked at; what stands in `read` is not looked at twice. */
-    const sinceMs = Math.floor(resumed?.sinceMs ?? clock());
+    /** With its microseconds. Nothing committed before is looked at; what stands in `read` is not looked at twice. */
+    const sinceMs = resumed?.sinceMs ?? told?.ms ?? clock();
     const read = new Map<string, bigint>(resumed?.read);
     const ready = new Set<string>();
     /** When each connection last gave an event, the latest last: what a resume token must name. */
@@ -84,14 +84,14 @@ export function createEventTail(options: {
     /** Where a connection stands that is read for the first time: before what was committed since the beginning. */
     const firstPlace = (id: string): Promise<bigint> =>
       reader(async (tx) => {
-        const params = [id, organizationId, new Date(sinceMs).toISOString()];
+        const params = [id, organizationId, sinceMs];
         const [row] = await run<{ after: bigint }>(tx, FIRST_PLACE, params);
         return row?.after ?? 0n;
       });
 
     const look = async (): Promise<void> => {
       const startedAt = clock();
-      const params = [organizationId, new Date(lookFromMs).toISOString(), ACTIVE_MAX];
+      const params = [organizationId, lookFromMs, ACTIVE_MAX];
       const active = await reader((tx) => run<{ id: string; head: bigint }>(tx, ACTIVE, params));
       for (const { id, head } of active) if (wanted(id) && (read.get(id) ?? 0n) < head) ready.add(id);
       // As long as there are more than one look can tell, it begins where the last one did.
@@ -144,11 +144,12 @@ const DATABASE_CLOCK = "SELECT date_part('epoch', clock_timestamp()) * 1000 AS m
 
 const FIRST_PLACE = `
 SELECT sequence AS after FROM pipeline.event
-WHERE connection_id = $1 AND organization_id = $2 AND committed_at < $3::timestamptz ORDER BY sequence DESC LIMIT 1`;
+WHERE connection_id = $1 AND organization_id = $2 AND committed_at < to_timestamp($3::double precision / 1000) ORDER BY sequence DESC LIMIT 1`;
 
 const ACTIVE = `
 SELECT connection_id AS id, max(sequence) AS head FROM pipeline.event
-WHERE organization_id = $1 AND day >= ($2::timestamptz AT TIME ZONE 'UTC')::date AND committed_at >= $2::timestamptz
+WHERE organization_id = $1 AND day >= (to_timestamp($2::double precision / 1000) AT TIME ZONE 'UTC')::date
+  AND committed_at >= to_timestamp($2::double precision / 1000)
 GROUP BY 1 LIMIT $3`;
 
 /** A time, and the connections that gave events since, each with the last one: `<ms>~<uuid>.<sequence>~…`, in base 36. */
