@@ -65,7 +65,10 @@ it("has a row in the page for operators, whatever the reason", () => {
   const page = readFileSync(new URL("../../../docs/OPERATIONS.md", import.meta.url), "utf8");
   const code = readFileSync(new URL("broker-answers.ts", import.meta.url), "utf8");
   const connection = readFileSync(new URL("nats-connection.ts", import.meta.url), "utf8");
-  const reasons = [...(code + connection).matchAll(/"([a-z]+(?:_[a-z]+)+)"/g)].map(([, reason = ""]) => reason);
+  const reading = readFileSync(new URL("stream-messages.ts", import.meta.url), "utf8");
+  const reasons = [...(code + connection + reading).matchAll(/"([a-z]+(?:_[a-z]+)+)"/g)].map(
+    ([, reason = ""]) => reason,
+  );
   const kinds = new Set(["out_of_turn"]);
   const told = [...new Set(reasons)].filter((reason) => !kinds.has(reason) && reason !== "refused_unknown");
   expect(told.length).toBeGreaterThan(12);

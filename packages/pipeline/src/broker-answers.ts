@@ -72,6 +72,19 @@ function storeFailed(description: string): string | undefined {
   return /maximum (messages|bytes)/.test(description) ? "stream_full" : "store_failed";
 }
 
+export const STREAM_NOT_FOUND = 10_059;
+export const CONSUMER_NOT_FOUND = 10_014;
+/** Two codes: it was never there or is gone, and it is gone already when somebody deletes it. */
+export const MESSAGE_NOT_FOUND = [10_037, 10_057] as const;
+
+/** For a `catch`: these refusals of JetStream are no error, everything else goes on. */
+export const nothingWhen =
+  (...codes: number[]) =>
+  (error: unknown): undefined => {
+    if (error instanceof JetStreamApiError && codes.includes(error.code)) return undefined;
+    throw error;
+  };
+
 /** Why the broker or the database could not be used, as a code that an operator can search for. */
 export function troubleReason(error: unknown): string {
   if (error instanceof BrokerTrouble) return error.message;

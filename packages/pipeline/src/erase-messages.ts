@@ -1,6 +1,7 @@
-import { JetStreamApiError, type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
+import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
 import { DEAD_LETTER_STREAM, EVENT_STREAM, HEADER, REPLAY_STREAM, replaySubjectFilter } from "@tributary/contracts";
+import { MESSAGE_NOT_FOUND, nothingWhen, STREAM_NOT_FOUND } from "./broker-answers.ts";
 import { connectNats } from "./nats-connection.ts";
 import type { RelayLog } from "./relay.ts";
 import { streamMessages } from "./stream-messages.ts";
@@ -59,7 +60,7 @@ async function eraseFrom(
   const jsm = await jetstreamManager(nc, { checkAPI: false, timeout: AWAY_MS_MAX });
   let erased = 0;
   const deleting = new Set<Promise<void>>();
-  if (!(await exists(jsm, stream))) return 0;
+  if (!(await jsm.streams.info(stream).catch(nothingWhen(STREAM_NOT_FOUND)))) return 0;
   for await (const message of streamMessages(nc, jsm, { stream, filter })) {
     if (!wanted.has(message.headers?.get(HEADER.connection) ?? "")) continue;
     const one = erase(jsm, stream, message.seq)
@@ -72,26 +73,10 @@ async function eraseFrom(
   return erased;
 }
 
-async function exists(jsm: JetStreamManager, stream: string): Promise<boolean> {
-  try {
-    await jsm.streams.info(stream);
-    return true;
-  } catch (error) {
-    if (error instanceof JetStreamApiError && error.code === STREAM_NOT_FOUND) return false;
-    throw error;
-  }
-}
-
-const STREAM_NOT_FOUND = 10059;
-const MESSAGE_NOT_FOUND = 10057;
-const NO_MESSAGE_FOUND = 10037;
-
 /** Somebody else may have erased it meanwhile. */
 async function erase(jsm: JetStreamManager, stream: string, streamSequence: number): Promise<boolean> {
-  try {
-    return await jsm.streams.deleteMessage(stream, streamSequence, true);
-  } catch (error) {
-    if (error instanceof JetStreamApiError && [MESSAGE_NOT_FOUND, NO_MESSAGE_FOUND].includes(error.code)) return false;
-    throw error;
-  }
+  const deleted = await jsm.streams
+    .deleteMessage(stream, streamSequence, true)
+    .catch(nothingWhen(...MESSAGE_NOT_FOUND));
+  return deleted ?? false;
 }

@@ -2,7 +2,6 @@ import {
   AckPolicy,
   type ConsumerInfo,
   DeliverPolicy,
-  JetStreamApiError,
   type JetStreamClient,
   jetstream,
   type JetStreamManager,
@@ -23,6 +22,7 @@ import {
   replaySubject,
 } from "@tributary/contracts";
 import { setTimeout as sleep } from "node:timers/promises";
+import { CONSUMER_NOT_FOUND, MESSAGE_NOT_FOUND, nothingWhen, STREAM_NOT_FOUND } from "./broker-answers.ts";
 import type { LedgerEvent } from "./ledger.ts";
 import { connectUntil, type NatsOptions } from "./nats-connection.ts";
 import { type BrokerConsumer, type BrokerLetter, type SideEvent, type SideRoad, SideRoadAway } from "./side-road.ts";
@@ -86,7 +86,7 @@ export function openSideRoad(
       ask(async ({ jsm }) => {
         const last = await jsm.streams
           .getMessage(REPLAY_STREAM, { last_by_subj: `rpl.v1.${replayId}.>` })
-          .catch(nothingWhen(MESSAGE_NOT_FOUND));
+          .catch(nothingWhen(...MESSAGE_NOT_FOUND));
         if (last == null) return undefined;
         const { connectionId, sequence } = parseEventHeaders((name) => last.header.get(name));
         return { connectionId, sequence };
@@ -305,14 +305,3 @@ function lastActiveNs(info: { readonly last_active?: unknown }): number {
   if (typeof at === "number") return at;
   return typeof at === "string" ? new Date(at).getTime() * 1e6 : 0;
 }
-
-const STREAM_NOT_FOUND = 10059;
-const CONSUMER_NOT_FOUND = 10014;
-const MESSAGE_NOT_FOUND = 10037;
-
-const nothingWhen =
-  (code: number) =>
-  (error: unknown): undefined => {
-    if (error instanceof JetStreamApiError && error.code === code) return undefined;
-    throw error;
-  };

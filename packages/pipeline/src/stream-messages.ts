@@ -1,7 +1,7 @@
 import { jetstream, type JetStreamManager, type JsMsg } from "@nats-io/jetstream";
 import type { NatsConnection } from "@nats-io/transport-node";
 import { setImmediate } from "node:timers/promises";
-import { BrokerTrouble } from "./broker-answers.ts";
+import { BrokerTrouble, nothingWhen, STREAM_NOT_FOUND } from "./broker-answers.ts";
 
 export interface StreamMessagesOptions {
   readonly stream: string;
@@ -20,9 +20,25 @@ const AHEAD_MESSAGES = 1_000;
 /**
  * Headers of the messages that a stream holds, in order and without their payloads, to its end as it is when that is
  * reached. Memory does not grow with the stream.
- * @throws BrokerTrouble when the broker stops answering, or the stream goes away.
+ * @throws BrokerTrouble `no_answer` when the broker stops answering, `stream_gone` when the stream goes away.
  */
 export async function* streamMessages(
+  nc: NatsConnection,
+  jsm: JetStreamManager,
+  options: StreamMessagesOptions,
+): AsyncGenerator<JsMsg> {
+  try {
+    yield* readToTheEnd(nc, jsm, options);
+  } catch (error) {
+    // The client says it in a different way each time: its consumer is deleted, not to be found, or no longer answers.
+    if (options.signal?.aborted === true) throw error;
+    const info = jsm.streams.info(options.stream).catch(nothingWhen(STREAM_NOT_FOUND));
+    if ((await info.catch(() => "no answer")) === undefined) throw new BrokerTrouble("stream_gone");
+    throw error;
+  }
+}
+
+async function* readToTheEnd(
   nc: NatsConnection,
   jsm: JetStreamManager,
   { stream, filter, from, signal }: StreamMessagesOptions,

@@ -1,6 +1,5 @@
 import {
   DiscardPolicy,
-  JetStreamApiError,
   type JetStreamManager,
   jetstreamManager,
   RetentionPolicy,
@@ -17,6 +16,7 @@ import {
   REPLAY_STREAM,
   REPLAY_SUBJECTS,
 } from "@tributary/contracts";
+import { nothingWhen, STREAM_NOT_FOUND } from "./broker-answers.ts";
 import { connectNats } from "./nats-connection.ts";
 
 /** One setting of one stream that is not what it should be. */
@@ -293,13 +293,5 @@ const describe = (value: unknown): string =>
 const inSeconds = (ns: number): string => `${ns / 1e9} s`;
 const inDays = (ns: number): string => (ns === 0 ? "unlimited" : `${Number((ns / DAY_NS).toFixed(3))} days`);
 
-const STREAM_NOT_FOUND = 10059;
-
-async function streamInfo(jsm: JetStreamManager, name: string): Promise<StreamInfo | undefined> {
-  try {
-    return await jsm.streams.info(name);
-  } catch (error) {
-    if (error instanceof JetStreamApiError && error.code === STREAM_NOT_FOUND) return undefined;
-    throw error;
-  }
-}
+const streamInfo = (jsm: JetStreamManager, name: string): Promise<StreamInfo | undefined> =>
+  jsm.streams.info(name).catch(nothingWhen(STREAM_NOT_FOUND));

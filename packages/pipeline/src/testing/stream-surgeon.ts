@@ -1,4 +1,4 @@
-import { AckPolicy, DeliverPolicy, jetstream, JetStreamApiError, jetstreamManager } from "@nats-io/jetstream";
+import { AckPolicy, DeliverPolicy, jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { connect, headers } from "@nats-io/transport-node";
 import {
   DEAD_LETTER_STREAM,
@@ -9,6 +9,7 @@ import {
   parseEventHeaders,
 } from "@tributary/contracts";
 import { randomUUID } from "node:crypto";
+import { nothingWhen, STREAM_NOT_FOUND } from "../broker-answers.ts";
 
 /** A message of the event stream, as a plain client reads it. */
 export interface StreamedMessage {
@@ -36,7 +37,6 @@ export interface StreamSurgeon {
   messages(): Promise<StreamedMessage[]>;
 }
 
-const STREAM_NOT_FOUND = 10059;
 /** As the hub calls it. */
 const LETTER_CONSUMER = "tributary-dead-letters";
 
@@ -62,17 +62,11 @@ export function openStreamSurgeon(url: string): StreamSurgeon {
       await nc.close();
     }
   };
-  const ifThere =
-    <T>(missing: T) =>
-    (error: unknown): T => {
-      if (error instanceof JetStreamApiError && error.code === STREAM_NOT_FOUND) return missing;
-      throw error;
-    };
   return {
     shortWindow: (ms) =>
       on(async (jsm) => {
         const window = { duplicate_window: ms * 1_000_000 };
-        const there = await jsm.streams.update(EVENT_STREAM, window).catch(ifThere(undefined));
+        const there = await jsm.streams.update(EVENT_STREAM, window).catch(nothingWhen(STREAM_NOT_FOUND));
         if (there === undefined)
           await jsm.streams.add({ name: EVENT_STREAM, subjects: [...EVENT_SUBJECTS], ...window });
       }),
@@ -94,11 +88,11 @@ export function openStreamSurgeon(url: string): StreamSurgeon {
         head.set("Nats-Msg-Id", event.id);
         await jetstream(nc).publish("evt.v1.nobody.crash.task.changed", new Uint8Array(), { headers: head });
       }),
-    remove: () => on((jsm) => jsm.streams.delete(EVENT_STREAM).then(() => {}, ifThere(undefined))),
+    remove: () => on((jsm) => jsm.streams.delete(EVENT_STREAM).then(() => {}, nothingWhen(STREAM_NOT_FOUND))),
     purge: () => on((jsm) => jsm.streams.purge(EVENT_STREAM).then(() => {})),
     messages: () =>
       on(async (jsm, nc) => {
-        const info = await jsm.streams.info(EVENT_STREAM).catch(ifThere(undefined));
+        const info = await jsm.streams.info(EVENT_STREAM).catch(nothingWhen(STREAM_NOT_FOUND));
         if (info === undefined || info.state.messages === 0) return [];
         const consumer = await jetstream(nc).consumers.get(EVENT_STREAM, { headers_only: true });
         const messages: StreamedMessage[] = [];
