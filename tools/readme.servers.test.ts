@@ -1,12 +1,11 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type PrivatePostgres, startPrivatePostgres } from "../packages/db/src/testing/index.ts";
+import { freePorts, type PrivatePostgres, startPrivatePostgres } from "../packages/db/src/testing/index.ts";
 import { type PrivateNats, startPrivateNats } from "../packages/pipeline/src/testing/index.ts";
 import { type ReadmeWorkspace, writeReadmeWorkspace } from "./readme-workspace.ts";
 import { blockWith } from "./readme.ts";
@@ -163,19 +162,7 @@ const moved = (text: string, settings: Settings): string =>
     .replaceAll(":4600", `:${settings["TRIBUTARY_PORT"]}`)
     .replaceAll(":4610", `:${Number(settings["TRIBUTARY_SANDBOX_PORT"]) + 1}`);
 
-/** The first of three neighbouring ports that were free a moment ago. */
 async function ports(): Promise<{ TRIBUTARY_PORT: string; TRIBUTARY_SANDBOX_PORT: string }> {
-  for (let attempt = 0; attempt < 50; attempt++) {
-    const first = 20_000 + Math.floor(Math.random() * 20_000);
-    const free = await Promise.all([first, first + 1, first + 2].map(isFree));
-    if (!free.includes(false)) return { TRIBUTARY_PORT: String(first), TRIBUTARY_SANDBOX_PORT: String(first + 1) };
-  }
-  throw new Error("no free block of ports");
+  const first = await freePorts(3);
+  return { TRIBUTARY_PORT: String(first), TRIBUTARY_SANDBOX_PORT: String(first + 1) };
 }
-
-const isFree = (port: number): Promise<boolean> =>
-  new Promise((resolve) => {
-    const server = createServer();
-    server.once("error", () => resolve(false));
-    server.listen(port, "127.0.0.1", () => server.close(() => resolve(true)));
-  });

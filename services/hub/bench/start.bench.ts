@@ -1,9 +1,9 @@
+import { freePorts } from "@tributary/db/testing";
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { freePorts } from "../test/demo-process.ts";
 
 /**
  * From the command to the line that says the hub runs, embedded, on a folder that a hub has used before; simulated

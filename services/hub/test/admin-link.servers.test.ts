@@ -1,11 +1,11 @@
 import { connectors } from "@tributary/connectors";
+import { freePorts } from "@tributary/db/testing";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, expect, it } from "vitest";
 import { adminLinkCommand } from "../src/commands/admin-link.ts";
 import { runCommandLine } from "../src/commands/command-line.ts";
-import { freePorts } from "./demo-process.ts";
 import { startHubProcess } from "./hub-process.ts";
 
 const dataDir = mkdtempSync(join(tmpdir(), "tributary-admin-"));

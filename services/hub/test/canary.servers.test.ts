@@ -1,3 +1,4 @@
+import { freePorts } from "@tributary/db/testing";
 import assert from "node:assert/strict";
 import { randomBytes, randomUUID } from "node:crypto";
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
@@ -7,7 +8,6 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { z } from "zod";
 import { type Browser, createBrowser } from "../src/demo/browser.ts";
-import { freePorts } from "./demo-process.ts";
 import { driveHub, type DrivenHub } from "./drive-hub.ts";
 import { searchFor } from "./secret-search.ts";
 

@@ -1,4 +1,5 @@
 import { clientCommands, runCommandLine } from "@tributary/cli";
+import { freePorts } from "@tributary/db/testing";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -10,7 +11,6 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { Webhook } from "standardwebhooks";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { freePorts } from "./demo-process.ts";
 import { type HubProcess, startHubProcess } from "./hub-process.ts";
 
 /** `tributary` as somebody types it, against a hub that runs. */

@@ -1,11 +1,11 @@
-import { asOwner } from "@tributary/db/testing";
+import { asOwner, freePorts } from "@tributary/db/testing";
 import { openPglite, run } from "@tributary/db";
 import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type DemoRun, freePorts, runDemoProcess } from "./demo-process.ts";
+import { type DemoRun, runDemoProcess } from "./demo-process.ts";
 import { startHubProcess } from "./hub-process.ts";
 import { storedRows } from "./stored-rows.ts";
 

@@ -1,5 +1,4 @@
 import { spawn } from "node:child_process";
-import { createServer } from "node:net";
 import { fileURLToPath } from "node:url";
 
 export interface DemoRun {
@@ -70,21 +69,3 @@ export async function runDemoProcess(options: DemoRunOptions): Promise<DemoRun> 
     });
   });
 }
-
-/** The first of `count` neighbouring ports on loopback that were all free a moment ago. */
-export async function freePorts(count: number): Promise<number> {
-  for (let attempt = 0; attempt < 50; attempt++) {
-    const first = 20_000 + Math.floor(Math.random() * 20_000);
-    const servers = await Promise.all(Array.from({ length: count }, (_, index) => tryListen(first + index)));
-    for (const server of servers) if (server !== undefined) await new Promise((resolve) => server.close(resolve));
-    if (servers.every((server) => server !== undefined)) return first;
-  }
-  throw new Error("no free block of ports");
-}
-
-const tryListen = (port: number) =>
-  new Promise<ReturnType<typeof createServer> | undefined>((resolve) => {
-    const server = createServer();
-    server.once("error", () => resolve(undefined));
-    server.listen(port, "127.0.0.1", () => resolve(server));
-  });

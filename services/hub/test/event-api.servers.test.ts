@@ -1,6 +1,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { TaskCompletedSchema, TaskSchema } from "@tributary/contracts";
 import { withOrganization } from "@tributary/db";
+import { freePorts } from "@tributary/db/testing";
 import { append } from "@tributary/pipeline";
 import { drop, subscribe } from "@tributary/subscriber";
 import { type ChildProcess, execFile, spawn } from "node:child_process";
@@ -14,7 +15,6 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { readConfig } from "../src/config.ts";
 import { type Hub, startHub } from "../src/hub.ts";
-import { freePorts } from "./demo-process.ts";
 
 /** What somebody has who has a terminal and nothing else: curl, against a hub as it is started. */
 let hub: Hub;

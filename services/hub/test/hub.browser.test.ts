@@ -1,4 +1,5 @@
 import { connectors } from "@tributary/connectors";
+import { freePorts } from "@tributary/db/testing";
 import { axe, launchBrowser } from "@tributary/web-service/testing";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -7,7 +8,6 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { readConfig } from "../src/config.ts";
 import { type Hub, startHub } from "../src/hub.ts";
-import { freePorts } from "./demo-process.ts";
 
 type Browser = Awaited<ReturnType<typeof launchBrowser>>;
 type Page = Awaited<ReturnType<Browser["newPage"]>>;

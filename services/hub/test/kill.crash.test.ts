@@ -1,10 +1,10 @@
-import { asOwner } from "@tributary/db/testing";
+import { asOwner, freePorts } from "@tributary/db/testing";
 import { openPglite, run } from "@tributary/db";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { freePorts, runDemoProcess } from "./demo-process.ts";
+import { runDemoProcess } from "./demo-process.ts";
 
 const folders: string[] = [];
 afterAll(() => folders.forEach((folder) => rmSync(folder, { recursive: true, force: true })));

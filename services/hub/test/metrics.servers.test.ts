@@ -1,5 +1,5 @@
 import { withOrganization } from "@tributary/db";
-import { freePort, type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
+import { freePort, freePorts, type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
 import { append } from "@tributary/pipeline";
 import { type PrivateNats, sampleBatch, startPrivateNats, until } from "@tributary/pipeline/testing";
 import { randomUUID } from "node:crypto";
@@ -10,7 +10,6 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { readConfig } from "../src/config.ts";
 import { type Hub, startHub } from "../src/hub.ts";
-import { freePorts } from "./demo-process.ts";
 
 let postgres: PrivatePostgres;
 let nats: PrivateNats;

@@ -1,6 +1,6 @@
 import { type Task, TaskChangedSchema, TaskCompletedSchema, TaskReopenedSchema } from "@tributary/contracts";
 import { run } from "@tributary/db";
-import { asOwner, type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
+import { asOwner, freePorts, type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
 import { type PrivateNats, startPrivateNats } from "@tributary/pipeline/testing";
 import { type EventContext, retry, subscribe } from "@tributary/subscriber";
 import { randomUUID } from "node:crypto";
@@ -12,7 +12,6 @@ import { readConfig } from "../src/config.ts";
 import { createBrowser } from "../src/demo/browser.ts";
 import { createVisitor } from "../src/demo/visitor.ts";
 import { type Hub, startHub } from "../src/hub.ts";
-import { freePorts } from "./demo-process.ts";
 
 /**
  * One event, from a tick in a to-do app to the effect in somebody's service: the whole system in one page, on

@@ -1,11 +1,10 @@
-import { startPrivatePostgres } from "@tributary/db/testing";
+import { freePorts, startPrivatePostgres } from "@tributary/db/testing";
 import { startPrivateNats } from "@tributary/pipeline/testing";
 import { randomBytes } from "node:crypto";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createVisitor } from "../src/demo/visitor.ts";
-import { freePorts } from "./demo-process.ts";
 import { type DrivenHub, driveHub } from "./drive-hub.ts";
 import { folder, type Medium, postgresMedia, printed, TALKATIVE_POSTGRES } from "./dump-media.ts";
 import type { Planted } from "./plant-secrets.ts";

@@ -1,4 +1,5 @@
 import { asOwner, run } from "@tributary/db";
+import { freePorts } from "@tributary/db/testing";
 import { hash, randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -6,7 +7,6 @@ import { join } from "node:path";
 import { readConfig } from "../src/config.ts";
 import { createBrowser } from "../src/demo/browser.ts";
 import { type Hub, startHub } from "../src/hub.ts";
-import { freePorts } from "./demo-process.ts";
 import { rowsIn } from "./stored-rows.ts";
 
 /** A whole hub, embedded, where nothing happens but by request: no scheduler runs. Somebody has signed in and linked. */

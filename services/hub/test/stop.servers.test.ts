@@ -1,10 +1,9 @@
-import { startPrivatePostgres } from "@tributary/db/testing";
+import { freePorts, startPrivatePostgres } from "@tributary/db/testing";
 import { startPrivateNats } from "@tributary/pipeline/testing";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, it } from "vitest";
-import { freePorts } from "./demo-process.ts";
 import { startHubProcess } from "./hub-process.ts";
 
 it("a hub whose database and broker are both gone ends when it is told to", async () => {

@@ -1,7 +1,7 @@
 import { ACCESS } from "@tributary/api";
 import { connectors } from "@tributary/connectors";
 import { run } from "@tributary/db";
-import { asOwner } from "@tributary/db/testing";
+import { asOwner, freePorts } from "@tributary/db/testing";
 import { hash, randomBytes, randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,7 +10,6 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { readConfig } from "../src/config.ts";
 import { createVisitor } from "../src/demo/visitor.ts";
 import { type Hub, startHub } from "../src/hub.ts";
-import { freePorts } from "./demo-process.ts";
 
 const dataDir = mkdtempSync(join(tmpdir(), "tributary-walls-"));
 let hub: Hub;

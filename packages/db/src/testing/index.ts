@@ -1,3 +1,4 @@
 export { asOwner } from "../as-owner.ts";
-export { freePort, type PrivatePostgres, startPrivatePostgres } from "./private-postgres.ts";
+export { freePort, freePorts } from "./free-ports.ts";
+export { type PrivatePostgres, startPrivatePostgres } from "./private-postgres.ts";
 export { schemaDrift } from "./schema-drift.ts";

@@ -1,10 +1,10 @@
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { chownSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import postgres from "postgres";
 import { openPostgres } from "../postgres.ts";
+import { freePort } from "./free-ports.ts";
 
 /** A PostgreSQL server of our own: a free port on loopback, data in a temporary folder, gone when stopped. */
 export interface PrivatePostgres {
@@ -100,15 +100,6 @@ export async function startPrivatePostgres(settings: Readonly<Record<string, str
       rmSync(folder, { recursive: true, force: true });
     },
   };
-}
-
-/** A port that was free a moment ago, on loopback. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 function postgresBin(): string {
