@@ -39,7 +39,7 @@ export async function drain(world: World, quietMs: number, limitMs = 600_000): P
   return all;
 }
 
-/** A transaction that a process sent before it died may commit after it: so a dead one's lease is let pass again. */
+/** A transaction that a process sent may be committed when its connection is lost: so what it held is let pass again. */
 const AGE_AFTER_MS = 4_000;
 
 async function settled(world: World, count: () => Promise<number>, quietMs: number, limitMs: number): Promise<boolean> {

@@ -76,7 +76,10 @@ export interface World {
   start(name: string, roles: readonly Role[], arm?: Arm, held?: boolean): WorkerProcess;
   workers(): readonly WorkerProcess[];
   effects(): Promise<number>;
-  /** Lets time pass for what dead processes of such roles held. */
+  /**
+   * Lets time pass for what dead processes of such roles held, as soon as nothing that they sent can be committed any more:
+   * what a process asks for with its last breath is granted when it is dead.
+   */
   age(roles: readonly Role[]): Promise<void>;
   /** Adds changes to every account again and again. */
   load(perSecond: number): () => void;
@@ -122,6 +125,13 @@ const AGES: Readonly<Record<Role, readonly string[]>> = {
   append: [],
 };
 
+/** A server hears that a client is gone behind everything that it said, and ends what was its connection then. */
+const CONNECTED = `
+SELECT DISTINCT application_name AS name FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = ANY ($1::text[])`;
+
+const GONE_MS_MAX = 30_000;
+
 const ASK_ATTEMPTS = 300;
 
 export async function openWorld(options: WorldOptions): Promise<World> {
@@ -142,6 +152,9 @@ export async function openWorld(options: WorldOptions): Promise<World> {
   });
   opened.push(() => wires.close());
   const workers = new Set<WorkerProcess>();
+  /** What the connections of those were called that have ended, and may still be there. */
+  const ended = new Set<string>();
+  let started = 0;
   let over = false;
   opened.push(() => {
     over = true;
@@ -161,13 +174,14 @@ export async function openWorld(options: WorldOptions): Promise<World> {
   function start(name: string, roles: readonly Role[], arm?: Arm, held = false): WorkerProcess {
     // What was interrupted would replace whom it killed.
     if (over) throw new Error("the world is over");
+    const called = `crash-${++started}`;
     const settings: WorkerSettings = {
       roles,
       providerUrl: provider.url,
       silent,
       mortal,
       held,
-      databaseUrl: through(databaseUrl, wires.port(name, "database")),
+      databaseUrl: `${through(databaseUrl, wires.port(name, "database"))}?application_name=${called}`,
       ...(ledger.dataDir === undefined ? {} : { dataDir: ledger.dataDir }),
       ...(road === "nats"
         ? { natsUrl: through(nats.url, wires.port(name, "broker")) }
@@ -181,6 +195,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
     workers.add(worker);
     void worker.ended.then(({ at, unexpected, said }) => {
       workers.delete(worker);
+      ended.add(called);
       for (const [point, times] of Object.entries(worker.status.reached)) count(reached, point, times, 0);
       if (at !== undefined) count(reached, at, 1, 1);
       if (unexpected) failures.push(`${name} ended by itself: ${said.trim().split("\n").slice(-6).join(" | ")}`);
@@ -213,7 +228,9 @@ export async function openWorld(options: WorldOptions): Promise<World> {
     effects: async () => Number((await ask<{ n: bigint }>("SELECT count(*) AS n FROM crash.effect"))[0]?.n ?? 0n),
     age: async (roles) => {
       // A PGlite's processes look after that themselves: there is only one at a time.
-      if (engine === "postgres") for (const statement of roles.flatMap((role) => AGES[role])) await ask(statement);
+      if (engine !== "postgres") return;
+      await untilGone(ended, ask);
+      for (const statement of roles.flatMap((role) => AGES[role])) await ask(statement);
     },
     load: (perSecond) => produce(provider, accounts, perSecond),
   };
@@ -224,6 +241,17 @@ function through(url: string, port: number): string {
   const changed = new URL(url);
   changed.port = String(port);
   return changed.href;
+}
+
+/** @param names of connections; those that are gone are taken out. One that lingers is not waited for for ever. */
+async function untilGone(names: Set<string>, ask: World["ask"]): Promise<void> {
+  const started = performance.now();
+  while (names.size > 0 && performance.now() - started < GONE_MS_MAX) {
+    const known = [...names];
+    const left = new Set((await ask<{ name: string }>(CONNECTED, [known])).map(({ name }) => name));
+    for (const name of known) if (!left.has(name)) names.delete(name);
+    if (left.size > 0) await sleep(10);
+  }
 }
 
 interface Ledger {
