@@ -15,7 +15,7 @@ export default defineConfig({
         exclude: [...NEVER, ...exclude],
         environment: "node" as const,
         testTimeout: testTimeoutMs,
-        hookTimeout: 60_000,
+        hookTimeout: 120_000,
         fileParallelism: !oneByOne,
       },
     })),

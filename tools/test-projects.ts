@@ -19,8 +19,8 @@ export const TEST_PROJECTS: readonly TestProject[] = [
     exclude: ["**/*.{servers,story,browser,crash}.test.ts"],
     needsServers: false,
     oneByOne: false,
-    // The limit catches what hangs, not what waits for its turn on a busy machine.
-    testTimeoutMs: 60_000,
+    // The limit catches what hangs, not what waits for its turn on a busy machine. Waits within tests end before it, and say for what.
+    testTimeoutMs: 120_000,
   },
   {
     name: "servers",
@@ -29,7 +29,7 @@ export const TEST_PROJECTS: readonly TestProject[] = [
     needsServers: true,
     // Each file has servers of its own, which wait more than they work.
     oneByOne: false,
-    testTimeoutMs: 60_000,
+    testTimeoutMs: 180_000,
   },
   {
     name: "browser",

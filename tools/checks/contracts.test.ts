@@ -15,7 +15,7 @@ let trees: TestingTrees;
 let root = "";
 beforeAll(async () => {
   trees = await createTestingTrees();
-}, 60_000);
+});
 afterAll(() => trees.end());
 beforeEach(() => {
   root = trees.copy();

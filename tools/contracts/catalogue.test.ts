@@ -100,7 +100,7 @@ beforeAll(async () => {
   registry = registryOf(readFileSync(join(folder, "image.binpb")));
   const examples = new Map([[TYPE, { word: "a" }]]);
   catalogue = readCatalogue(registry, { version: "3.1.0", since: new Map([[TYPE, "2.0.0"]]), examples });
-}, 30_000);
+});
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 describe("the catalogue", () => {

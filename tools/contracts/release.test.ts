@@ -15,7 +15,7 @@ let trees: TestingTrees;
 let root = "";
 beforeAll(async () => {
   trees = await createTestingTrees();
-}, 60_000);
+});
 afterAll(() => trees.end());
 beforeEach(() => {
   root = trees.copy();
@@ -154,7 +154,7 @@ describe("a release that was killed", () => {
     whole = trees.copy();
     cpSync(root, whole, { recursive: true });
     await releaseContracts(whole, "1.1.0");
-  }, 60_000);
+  });
 
   it.each(STEPS.keys().toArray())("after step %i is noticed, and done when it is tried again", async (step) => {
     await addThings();

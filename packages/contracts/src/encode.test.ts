@@ -110,7 +110,7 @@ describe("encode", () => {
         return Buffer.compare(bytes, toBinary(schema, message)) === 0;
       };
       fc.assert(fc.property(messageOf(schema), check), { numRuns });
-      expect(prepared / numRuns).toBeGreaterThan(0.9);
+      expect(prepared / numRuns).toBeGreaterThan(0.8);
     },
   );
 

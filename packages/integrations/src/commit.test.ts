@@ -124,7 +124,7 @@ describe("a commit", () => {
       }),
       { numRuns: 60 },
     );
-  }, 60_000);
+  });
 });
 
 function asPublished(sequence: bigint, event: EventBatch["events"][number]): Published {

@@ -15,7 +15,7 @@ beforeAll(async () => {
   database = await openPglite();
   await migrate(database, [migrations]);
   await ensurePartitions(database, new Date());
-}, 60_000);
+});
 afterAll(() => database.close());
 
 const stream = "TRIBUTARY_EVENTS";

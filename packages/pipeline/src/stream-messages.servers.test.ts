@@ -50,8 +50,8 @@ it("ends when what was still to come is erased meanwhile", async () => {
   const sequences = await read(() => jsm.streams.purge(stream));
   expect(sequences.length).toBeGreaterThan(0);
   expect(sequences.length).toBeLessThan(MESSAGES);
-}, 30_000);
+});
 
 it("fails when the stream is deleted meanwhile", async () => {
   await expect(read(() => jsm.streams.delete(stream))).rejects.toThrow("stream_gone");
-}, 30_000);
+});

@@ -112,7 +112,7 @@ it("erasing an organisation takes all its people, and no other organisation", as
 });
 
 describe("an older copy of the database", () => {
-  it("does not bring anybody back: neither by its wrapped keys, nor by its rows", { timeout: 60_000 }, async () => {
+  it("does not bring anybody back: neither by its wrapped keys, nor by its rows", async () => {
     const vault = await vaultWith();
     for (const scope of [SCOPE, other, shared]) await harness.link({ scope }, vault);
     const backup = await database.pglite.dumpDataDir("none");

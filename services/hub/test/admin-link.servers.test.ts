@@ -54,4 +54,4 @@ it("is printed at the first start and never again; the command prints another; n
     .filter((path) => statSync(path).isFile());
   const kept = [hub.stderr, again.stderr, ...files.map((path) => readFileSync(path, "latin1"))].join("\n");
   for (const token of [first, second]) expect(kept).not.toContain(token);
-}, 120_000);
+});

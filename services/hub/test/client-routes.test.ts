@@ -246,7 +246,7 @@ describe("an organisation's OAuth client", () => {
     expect([refused.status, refused.json]).toMatchObject([409, { error: "limit_reached" }]);
     expect((await put({ contextId })).status).toBe(200);
     expect((await put({ values: { subdomain: "acme" } }, "people")).status).toBe(201);
-  }, 30_000);
+  });
 
   it("that was changed meanwhile is a conflict", async () => {
     const { contextId } = (await put()).json;

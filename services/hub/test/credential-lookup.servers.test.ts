@@ -16,7 +16,7 @@ beforeAll(async () => {
   await migrate(database, [authTables, vaultTables, pipelineTables, integrationTables]);
   await asOwner(database, (tx) => run(tx, FILL, [20_000]));
   await asOwner(database, (tx) => tx.execute("ANALYZE integrations.connection, integrations.credential"));
-}, 60_000);
+});
 afterAll(async () => {
   await database?.close();
   await server?.stop();

@@ -5,7 +5,7 @@ import { type Ask, type QuietHub, startQuietHub } from "./quiet-hub.ts";
 let house: QuietHub;
 beforeAll(async () => {
   house = await startQuietHub();
-}, 60_000);
+});
 afterAll(() => house?.stop());
 
 /** What would end a string, a statement, a comment or a cast, take a role, or leave an organisation. */
@@ -78,7 +78,7 @@ it("a webhook's body may be anything, signed or not: it is taken or refused, and
   expect([...seen.keys()].filter((status) => ![200, 400, 401].includes(status))).toEqual([]);
   expect(seen.get(401)).toBeGreaterThanOrEqual(BODIES / 3);
   expect(seen.get(400)).toBeGreaterThan(0);
-}, 60_000);
+});
 
 /** Noise, half of a delivery, JSON of every kind, depth, and text that is no text. */
 function strange(n: number): Uint8Array<ArrayBuffer> {

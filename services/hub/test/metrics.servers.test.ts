@@ -32,7 +32,7 @@ beforeAll(async () => {
     LOG_LEVEL: "silent",
   };
   hub = await startHub(readConfig(settings, ["todoist"]));
-}, 60_000);
+});
 afterAll(async () => {
   await hub.stop();
   await Promise.all([postgres.stop(), nats.stop()]);

@@ -22,4 +22,4 @@ it("installs under a login that is no superuser, on the newest PostgreSQL as wel
   );
   expect(claims).toEqual([]);
   await database.close();
-}, 90_000);
+});

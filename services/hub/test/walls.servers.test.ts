@@ -65,7 +65,7 @@ beforeAll(async () => {
     `INSERT INTO auth.membership VALUES ('globex', '${ada}', '{integrations.view,integrations.manage,integrations.credentials}', now())`,
   );
   ours = await mint("globex", ada);
-}, 60_000);
+});
 afterAll(async () => {
   await hub?.stop();
   rmSync(dataDir, { recursive: true, force: true });

@@ -42,7 +42,7 @@ const append = (...organizations: readonly string[]) =>
   });
 
 // Each command opens the data folder anew.
-describe("tributary audit", { timeout: 60_000 }, () => {
+describe("tributary audit", () => {
   it("says that a whole audit is whole, and writes signed heads that the next verification compares", async () => {
     expect(await tributary("audit", "verify")).toMatchObject({ code: 0, stdout: expect.stringContaining("0 entries") });
     await append("acme", "acme", "acme", "globex", "globex");

@@ -177,7 +177,7 @@ it("leaves no secret in the environment that a child process would inherit", asy
   Object.assign(process.env, env, { DATABASE_URL: "postgres://canary-password@db", NATS_URL: "nats://canary@nats" });
   try {
     const probe = () =>
-      spawnSync(process.execPath, ["-p", "JSON.stringify(process.env)"], { encoding: "utf8", timeout: 10_000 }).stdout;
+      spawnSync(process.execPath, ["-p", "JSON.stringify(process.env)"], { encoding: "utf8", timeout: 60_000 }).stdout;
     expect(probe()).toContain("canary");
     forgetSecrets(process.env);
     expect(probe()).toContain("tasks-client");

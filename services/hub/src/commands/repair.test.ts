@@ -96,7 +96,7 @@ describe("a JSON column", () => {
 });
 
 // Each command opens the data folder anew.
-describe("tributary repair", { timeout: 60_000 }, () => {
+describe("tributary repair", () => {
   async function tributary(...argv: readonly string[]) {
     let stdout = "";
     const code = await runCommandLine(["repair", ...argv], [repairCommand], {
