@@ -14,7 +14,7 @@ beforeAll(async () => {
   database = await openPglite();
   provider = await startFakeProvider();
   harness = await startHarness(database, provider);
-  vault = await harness.another({ limits: { requestMs: 1500, responseBytesMax: 1024 * 1024 } });
+  vault = await harness.another({ limits: { responseBytesMax: 1024 * 1024 } });
 });
 afterAll(async () => {
   harness.stop();
@@ -230,9 +230,12 @@ describe("an answer", () => {
       const timer = setInterval(() => response.write("."), 50);
       response.on("close", () => clearInterval(timer));
     });
+    const hasty = await harness.another({ limits: { requestMs: 300 } });
     await Promise.all(
       ["never", "drip"].map((path) =>
-        expect(open().fetch(`https://${HOST}/v1/${path}`)).rejects.toMatchObject({ code: "provider_unavailable" }),
+        expect(hasty.open(SCOPE, harness.use()).fetch(`https://${HOST}/v1/${path}`)).rejects.toMatchObject({
+          code: "provider_unavailable",
+        }),
       ),
     );
   });

@@ -17,6 +17,8 @@ export interface NegativeModule {
   readonly query?: (query: URLSearchParams) => void;
   /** Instead of every answer of the token endpoint. */
   readonly answer?: (response: ServerResponse) => void;
+  /** The answer never comes to its end: only a deadline does. */
+  readonly endless?: boolean;
 }
 
 const ISSUER = "https://provider.example.com";
@@ -167,12 +169,16 @@ const NO_ANSWER: readonly (readonly [string, Answer])[] = [
   ["a broken connection", reset],
   ["a connection that breaks in the body", partial(GOOD_TEXT.slice(0, 20), reset)],
   ["a body shorter than promised", partial(GOOD_TEXT, (response) => response.socket?.end())],
-  ["a body that drips", drip],
-  ["headers and no body", partial("", () => {})],
-  ["nothing at all", () => {}],
   ["what is no HTTP", raw(`${CANARY_TEXT}\r\n\r\n`)],
   ["a header of 64 KB", text(200, GOOD_TEXT, { "x-canary": "a".repeat(64 * 1024) })],
   ["a body that is not compressed as it says", text(200, GOOD_TEXT, { "content-encoding": "gzip" })],
+];
+
+/** The same, and it takes a deadline to end them. */
+const ENDLESS: typeof NO_ANSWER = [
+  ["a body that drips", drip],
+  ["headers and no body", partial("", () => {})],
+  ["nothing at all", () => {}],
 ];
 
 /** Answers that say something else than yes. */
@@ -235,10 +241,14 @@ const REFUSALS: readonly (readonly [
  */
 export const NEGATIVE_MODULES: readonly NegativeModule[] = [
   ...CALLBACK,
-  ...NO_ANSWER.flatMap(([wrong, answer]): NegativeModule[] => [
-    { at: "exchange", wrong, answer, code: "provider_unavailable", tokenRequests: 1 },
-    { at: "renewal", wrong, answer, code: "provider_unavailable", tokenRequests: 2 },
-  ]),
+  ...[...NO_ANSWER, ...ENDLESS].flatMap((one): NegativeModule[] => {
+    const [wrong, answer] = one;
+    const shared = { wrong, answer, code: "provider_unavailable", endless: ENDLESS.includes(one) } as const;
+    return [
+      { ...shared, at: "exchange", tokenRequests: 1 },
+      { ...shared, at: "renewal", tokenRequests: 2 },
+    ];
+  }),
   ...REFUSALS.flatMap(([wrong, answer, code]): NegativeModule[] => [
     { at: "exchange", wrong, answer, code: code.exchange, tokenRequests: 1 },
     { at: "renewal", wrong, answer, code: code.renewal, tokenRequests: 1 },
