@@ -98,7 +98,7 @@ describe("a dead letter", () => {
     const other = read({ consumer: "audit" });
     await reader.until(3);
     await other.until(3);
-    await sleep(50);
+    await reader.settled();
     const {
       letters: [letter],
     } = await letters().list({ organizationId, limit: 10 });
@@ -106,6 +106,7 @@ describe("a dead letter", () => {
     expect((await letters().get(organizationId, letter?.letterId ?? ""))?.payload.length).toBeGreaterThan(0);
     await letters().redrive(organizationId, { consumer: "billing" });
     await reader.until(4);
+    await reader.settled();
     await sleep(1_200);
     // Given up again: the same letter, once more dead.
     expect((await letters().list({ organizationId, limit: 10 })).letters).toMatchObject([
@@ -114,7 +115,7 @@ describe("a dead letter", () => {
     dying = false;
     await letters().redrive(organizationId, { id: letter?.letterId ?? "" });
     await reader.until(5);
-    await sleep(50);
+    await reader.settled();
     expect((await letters().list({ organizationId, limit: 10 })).letters).toEqual([]);
     await reader.close();
     await other.close();
@@ -163,7 +164,6 @@ describe("a dead letter", () => {
     await write(a, 2);
     const reader = read({ fate: () => "dead_letter" });
     await reader.until(2);
-    await sleep(50);
     await reader.close();
     await asOwner(database, (tx) =>
       run(tx, "DELETE FROM pipeline.event WHERE connection_id = $1 AND sequence = 1", [a]),
@@ -202,6 +202,7 @@ describe("a dead letter", () => {
         connectionId === a && redrive === 0 && (sequence === 2n || sequence === 4n) ? "dead_letter" : "handled",
     });
     await reader.until(5);
+    await reader.settled();
     await sleep(1_300);
     const ofA = () =>
       reader.got.filter(({ connectionId }) => connectionId === a).map(({ sequence }) => Number(sequence));
@@ -209,11 +210,12 @@ describe("a dead letter", () => {
     expect(reader.got).toHaveLength(5);
     expect((await consumers().get(organizationId, "billing"))?.behind).toMatchObject([{ connectionId: a, held: true }]);
     await letters().redrive(organizationId, { consumer: "billing" });
-    await reader.until(8, 300);
+    await reader.until(8);
+    await reader.settled();
     await sleep(1_300);
     expect(ofA()).toEqual([1, 2, 2, 3, 4]);
     await letters().drop(organizationId, { consumer: "billing" });
-    await reader.until(9, 300);
+    await reader.until(9);
     expect(ofA()).toEqual([1, 2, 2, 3, 4, 5]);
     await reader.close();
   });

@@ -52,7 +52,7 @@ resolver_preload: { ${account.getPublicKey()}: ${accountJwt}, ${systemId}: ${sys
     });
     const { publish, subscribe } = natsPermissions("acme", ["billing"]);
     const permissions = { pub: { allow: publish }, sub: { allow: subscribe } };
-    const expiresAt = Math.floor(Date.now() / 1_000) + 3;
+    const expiresAt = Math.floor(Date.now() / 1_000) + 6;
     const token = claim(account, user, { ...ANY, ...permissions, type: "user", version: 2 }, expiresAt);
     const nc = await connect({
       servers: nats.url,
@@ -71,9 +71,9 @@ resolver_preload: { ${account.getPublicKey()}: ${accountJwt}, ${systemId}: ${sys
       /permission|timeout/i,
     );
     await until("the broker refuses", () => refused.some((one) => one.includes("STREAM.MSG.GET")));
-    await until("the connection is closed for good", () => nc.isClosed(), 15);
+    await until("the connection is closed for good", () => nc.isClosed());
     expect(Date.now() / 1_000).toBeGreaterThanOrEqual(expiresAt);
-    expect(Date.now() / 1_000).toBeLessThan(expiresAt + 10);
+    expect(Date.now() / 1_000).toBeLessThan(expiresAt + 40);
   });
 
   it("is a reload that no longer names its user", async () => {
@@ -97,7 +97,7 @@ resolver_preload: { ${account.getPublicKey()}: ${accountJwt}, ${systemId}: ${sys
       });
     const [gone, stays] = [await as("acme"), await as("globex")];
     await nats.reload(natsConfig(organizations.slice(1)));
-    await until("the connection is closed", () => gone.isClosed(), 10);
+    await until("the connection is closed", () => gone.isClosed());
     await stays.flush();
     expect(stays.isClosed()).toBe(false);
     await stays.close();

@@ -72,13 +72,13 @@ describe("an event that the broker refuses", () => {
     await stage.write(refused, 5, { connector: "stripe", announce: false });
     await stage.write(healthy, 200, { announce: false });
     const relay = stage.relay();
-    await until("what waited is through", async () => (await stage.streamed()).get(healthy)?.length === 200, 5);
+    await until("what waited is through", async () => (await stage.streamed()).get(healthy)?.length === 200, 20);
     for (let turn = 0; turn < 10; turn++) {
       await stage.write(healthy, 30);
       await stage.write(refused, 1, { connector: "stripe" });
       await sleep(30);
     }
-    await until("the healthy one is through", async () => (await stage.streamed()).get(healthy)?.length === 500, 5);
+    await until("the healthy one is through", async () => (await stage.streamed()).get(healthy)?.length === 500, 20);
     expect((await stage.streamed()).get(refused)).toBeUndefined();
     expect(relay.status()).toMatchObject({ state: "leading", held: 1 });
     await stage.onBroker((jsm) => jsm.streams.update(EVENT_STREAM, { subjects: ["evt.v1.>", "sys.v1.>"] }));
@@ -99,13 +99,16 @@ describe("what wakes the relay", () => {
     });
     const relay = stage.relay({ handOff: deaf });
     await until("it leads", () => relay.status().state === "leading");
-    for (let turn = 1; turn <= 3; turn++) {
+    const waits: number[] = [];
+    for (let turn = 1; turn <= 5; turn++) {
       const since = performance.now();
       await stage.write(connectionId, 20);
-      await stage.drained(5);
-      expect(performance.now() - since).toBeLessThan(2_500);
+      await stage.drained();
+      waits.push(performance.now() - since);
     }
-    expect((await stage.streamed()).get(connectionId)).toEqual(upTo(60));
+    // Half a second on average; the median does not mind that the machine stands still once.
+    expect(waits.toSorted((a, b) => a - b)[2]).toBeLessThan(2_500);
+    expect((await stage.streamed()).get(connectionId)).toEqual(upTo(100));
     await relay.stop();
     await deaf.stop();
   });
@@ -118,7 +121,7 @@ describe("what wakes the relay", () => {
     await stage.write(connectionId, 1);
     await stage.drained();
     const waits: number[] = [];
-    for (let turn = 0; turn < 9; turn++) {
+    for (let turn = 0; turn < 15; turn++) {
       const since = performance.now();
       const { published } = relay.status();
       await stage.write(connectionId, 1);
@@ -126,7 +129,7 @@ describe("what wakes the relay", () => {
       waits.push(performance.now() - since);
     }
     // A look alone would take half a second on average.
-    expect(waits.toSorted((a, b) => a - b)[4]).toBeLessThan(250);
+    expect(waits.toSorted((a, b) => a - b)[7]).toBeLessThan(350);
     await relay.stop();
     await other.stop();
   });

@@ -4,7 +4,7 @@ import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { createRelayStage, type RelayStage, until, upTo } from "./testing/relay-stage.ts";
+import { createRelayStage, leadLeftMs, leads, type RelayStage, until, upTo } from "./testing/relay-stage.ts";
 
 let postgres: PrivatePostgres;
 beforeAll(async () => {
@@ -44,9 +44,11 @@ describe("standbys", () => {
     expect(standbys.map((one) => one.status().published)).toEqual([0, 0]);
     const died = performance.now();
     leader.kill("SIGKILL");
+    // Whoever stands by looks every 375 ms: that makes five seconds on a machine that has them.
+    expect(await leadLeftMs(stage.database)).toBeLessThanOrEqual(3_000);
     await stage.write(connectionId, EVENTS_EACH);
     await stage.drained();
-    expect(performance.now() - died).toBeLessThan(5_000);
+    expect(performance.now() - died).toBeLessThan(20_000);
     expect(standbys.map((one) => one.status().published).toSorted((a, b) => a - b)).toEqual([0, EVENTS_EACH]);
     expect((await stage.streamed()).get(connectionId)).toEqual(upTo(2 * EVENTS_EACH));
   });
@@ -54,21 +56,23 @@ describe("standbys", () => {
   it("are let in at once by a leader that stops, and never publish beside one that was only asleep", async () => {
     const connectionId = randomUUID();
     const leader = await leadingProcess();
-    const standby = stage.relay();
+    const holder = randomUUID();
+    const standby = stage.relay({ holder });
     await stage.write(connectionId, EVENTS_EACH);
     await stage.drained();
     leader.kill("SIGSTOP");
     await stage.write(connectionId, EVENTS_EACH);
-    await until("the standby published", () => standby.status().published > 0, 10);
+    await until("the standby published", () => standby.status().published > 0);
     await stage.write(connectionId, EVENTS_EACH);
     leader.kill("SIGCONT");
     for (let turn = 0; turn < 20; turn++) await stage.write(connectionId, 5);
     await stage.drained();
     expect((await stage.streamed()).get(connectionId)).toEqual(upTo(3 * EVENTS_EACH + 100));
-    const since = performance.now();
+    expect(await leads(stage.database, holder)).toBe(true);
     await standby.stop();
+    // Nobody waits for what it held to run out.
+    expect(await leads(stage.database, holder)).toBe(false);
     await stage.write(connectionId, 1);
     await stage.drained();
-    expect(performance.now() - since).toBeLessThan(2_500);
   });
 });

@@ -82,7 +82,7 @@ describe("a stream", () => {
       },
     };
     const stream = await createEventStream({ database: slow, handOff: stage.handOff, clock: () => nowMs });
-    const wish = { organizationId, consumer: "sleepy", types: [], window: 10, signal: AbortSignal.timeout(10_000) };
+    const wish = { organizationId, consumer: "sleepy", types: [], window: 10, signal: AbortSignal.timeout(40_000) };
     const events = stream.subscribe(wish);
     const first = events.next();
     await sleep(100);
@@ -117,7 +117,6 @@ describe("a stream", () => {
     await write(a, 1, ["a.v1.Other"]);
     await write(a, 1, ["a.v1.Wanted"]);
     await reader.until(201);
-    await sleep(30);
     await reader.close();
     expect(sequences(reader.got)).toEqual([...upTo(200).map((n) => n * 3), 602]);
     const [row] = await asOwner(database, (tx) =>
@@ -148,9 +147,9 @@ describe("a stream", () => {
       }
     })();
     const done = (): number => [...effects.values()].reduce((sum, one) => sum + one.length, 0);
-    for (let visit = 0; visit < 100 && done() < 220; visit++) {
+    for (const end = performance.now() + 40_000; done() < 220 && performance.now() < end;) {
       const reader = read({ window: 7 });
-      await reader.until(5, 20);
+      await reader.until(5, 200);
       for (const event of reader.got) {
         effects.get(event.connectionId)?.push(Number(event.sequence));
         await reader.settle(event);
@@ -181,7 +180,7 @@ describe("a stream", () => {
           written[one] = (written[one] ?? 0) + count;
           if (pauseMs > 0) await sleep(pauseMs);
         }
-        await reader.until((written[0] ?? 0) + (written[1] ?? 0), 500);
+        await reader.until((written[0] ?? 0) + (written[1] ?? 0));
         await reader.close();
         for (const [one, id] of connections.entries())
           expect(sequences(reader.got, id)).toEqual(upTo(written[one] ?? 0));
@@ -228,7 +227,7 @@ describe("a stream", () => {
       const reader = read({ fate: () => "handled", types });
       await reader.until(2);
       const lag = async () => (await stage.consumers.get(organizationId, "billing"))?.consumer.lag;
-      for (let turn = 0; turn < 200 && (await lag()) !== 0; turn++) await sleep(10);
+      for (let turn = 0; turn < 2_000 && (await lag()) !== 0; turn++) await sleep(10);
       expect(await lag()).toBe(0);
       await write(erased, 1);
       await write(cut, 1);

@@ -4,6 +4,7 @@ import { cpSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 
 /** A nats-server of our own: a free port on loopback, JetStream in a temporary folder, gone when stopped. */
@@ -17,7 +18,7 @@ export interface PrivateNats {
   kill(): Promise<void>;
   /** Starts again on the same port and store. */
   restart(): Promise<void>;
-  /** SIGHUP, after other lines took the place of `config`. */
+  /** SIGHUP, after other lines took the place of `config`. Resolves when the server goes by them. */
   reload(lines: string): Promise<void>;
   /** Copies the store aside; only while the server is down. */
   saveStore(): void;
@@ -45,16 +46,22 @@ export async function startPrivateNats(options: PrivateNatsOptions = {}): Promis
   const jetstream = `jetstream { store_dir: ${JSON.stringify(store)} }\n`;
   writeFileSync(config, `listen: 127.0.0.1:${port}\n${payload}${jetstream}${options.config ?? ""}`);
   let child: ChildProcess | undefined;
+  /** Told whenever the server says that it goes by other lines. */
+  let reloaded = (): void => {};
 
   async function start(): Promise<void> {
-    const server = spawn(program, ["-c", config], { stdio: "ignore", env: { ...process.env, ...options.env } });
+    const server = spawn(program, ["-c", config], {
+      stdio: ["ignore", "ignore", "pipe"],
+      env: { ...process.env, ...options.env },
+    });
     child = server;
-    for (let attempt = 0; attempt < 400; attempt++) {
+    createInterface(server.stderr).on("line", (line) => line.includes(RELOADED) && reloaded());
+    for (const deadline = performance.now() + START_MS_MAX; performance.now() < deadline;) {
       if (server.exitCode !== null) throw new Error(`nats-server ended with ${server.exitCode}`);
       if (await answers(port)) return;
       await sleep(25);
     }
-    throw new Error("nats-server did not answer within 10 s");
+    throw new Error("nats-server did not answer within 30 s");
   }
   async function end(signal: NodeJS.Signals): Promise<void> {
     const server = child;
@@ -74,8 +81,9 @@ export async function startPrivateNats(options: PrivateNatsOptions = {}): Promis
     restart: start,
     reload: async (lines) => {
       writeFileSync(config, `listen: 127.0.0.1:${port}\n${payload}${jetstream}${lines}`);
+      const done = new Promise<void>((resolve) => (reloaded = resolve));
       child?.kill("SIGHUP");
-      await sleep(100);
+      await done;
     },
     saveStore: () => {
       rmSync(saved, { recursive: true, force: true });
@@ -91,6 +99,10 @@ export async function startPrivateNats(options: PrivateNatsOptions = {}): Promis
     },
   };
 }
+
+const START_MS_MAX = 30_000;
+/** Said when every connection that it ends has been ended. */
+const RELOADED = "Reloaded server configuration";
 
 const answers = (port: number): Promise<boolean> =>
   new Promise((resolve) => {

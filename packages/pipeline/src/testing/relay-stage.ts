@@ -93,13 +93,25 @@ export async function createRelayStage(
 }
 
 /** Looks every 20 ms. */
-export async function until(what: string, condition: () => boolean | Promise<boolean>, seconds = 20): Promise<void> {
+export async function until(what: string, condition: () => boolean | Promise<boolean>, seconds = 60): Promise<void> {
   const end = performance.now() + seconds * 1_000;
   while (performance.now() < end) {
     if (await condition()) return;
     await sleep(20);
   }
   throw new Error(`not within ${seconds} s: ${what}`);
+}
+
+/** Milliseconds until the lead is free although its holder says nothing, by the database's clock; less than 0: it is. */
+export async function leadLeftMs(database: Database): Promise<number> {
+  const text = "SELECT date_part('epoch', max(until) - clock_timestamp()) * 1000 AS ms FROM pipeline.relay_leader";
+  return (await asOwner(database, (tx) => run<{ ms: number }>(tx, text)))[0]?.ms ?? 0;
+}
+
+/** Whether a process holds the lead. */
+export async function leads(database: Database, holder: string): Promise<boolean> {
+  const text = "SELECT 1 FROM pipeline.relay_leader WHERE holder = $1 AND until >= clock_timestamp()";
+  return (await asOwner(database, (tx) => run(tx, text, [holder]))).length > 0;
 }
 
 /** 1 to `count`. */

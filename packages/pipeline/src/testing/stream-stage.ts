@@ -35,9 +35,12 @@ export type Fate = "handled" | "dead_letter" | "none";
 
 export interface Reader {
   readonly got: StreamedEvent[];
-  /** What came, as soon as that many did or the turns of 10 ms are over. */
-  until(count: number, turns?: number): Promise<StreamedEvent[]>;
+  /** What came, as soon as that many did or the time is over; by default 40 s. */
+  until(count: number, ms?: number): Promise<StreamedEvent[]>;
   settle(event: StreamedEvent, outcome?: "handled" | "dead_letter"): Promise<void>;
+  /** Resolves when the fate of all that came is durable. */
+  settled(): Promise<void>;
+  /** Once the fate of all that came is durable. */
   close(): Promise<void>;
 }
 
@@ -59,23 +62,28 @@ export async function openStreamStage(database: Database, organizationId: string
       const on = stream;
       const abort = new AbortController();
       const got: StreamedEvent[] = [];
+      const settling: Promise<void>[] = [];
       const settle = (event: StreamedEvent, outcome: "handled" | "dead_letter" = "handled"): Promise<void> =>
         on.settle({ ...event, consumer, outcome, reason: "why" });
+      const settled = async (): Promise<void> => void (await Promise.all(settling));
       const reading = (async () => {
         for await (const event of on.subscribe({ organizationId, consumer, types, window, signal: abort.signal })) {
           got.push(event);
           const outcome = fate(event);
-          if (outcome !== "none") void settle(event, outcome);
+          if (outcome !== "none") settling.push(settle(event, outcome));
         }
       })();
       return {
         got,
         settle,
-        until: async (count, turns = 500) => {
-          for (let turn = 0; got.length < count && turn < turns; turn++) await sleep(10);
+        settled,
+        until: async (count, ms = 40_000) => {
+          const end = performance.now() + ms;
+          while (got.length < count && performance.now() < end) await sleep(10);
           return got;
         },
         close: async () => {
+          await settled();
           abort.abort();
           await reading;
         },
