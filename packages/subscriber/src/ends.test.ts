@@ -36,11 +36,8 @@ async function listen(
 }
 
 async function until(what: string, condition: () => boolean): Promise<void> {
-  for (let turn = 0; turn < 400; turn++) {
-    if (condition()) return;
-    await sleep(10);
-  }
-  throw new Error(`not within 4 s: ${what}`);
+  for (const end = performance.now() + 30_000; performance.now() < end; await sleep(10)) if (condition()) return;
+  throw new Error(`not within 30 s: ${what}`);
 }
 
 async function listening(server: Server): Promise<string> {
@@ -61,7 +58,8 @@ describe("the beginning", () => {
     const since = performance.now();
     const starting = listen(() => {}, { url: `http://${silent}`, signal: AbortSignal.timeout(50) });
     await expect(starting).rejects.toThrow("timeout");
-    expect(performance.now() - since).toBeLessThan(2_000);
+    // The question itself would wait for 10 s.
+    expect(performance.now() - since).toBeLessThan(8_000);
   });
 
   it("names the address and what answered, when that is no hub", async () => {

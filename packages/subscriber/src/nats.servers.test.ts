@@ -260,7 +260,7 @@ describe("a consumer that exists", () => {
       durable_name: "_billing",
       ack_policy: "explicit",
       filter_subject: "evt.v1.*.>",
-      ack_wait: 500e6,
+      ack_wait: 2_000e6,
       max_ack_pending: 2,
       ...more,
     });
@@ -275,7 +275,8 @@ describe("a consumer that exists", () => {
     const asked = { ackWaitMs: 60_000, window: 100, log };
     const subscription = await listen(async (_, { id }) => (begun.push(id), finish.promise), asked);
     for (const connection of ["c1", "c2", "c3"]) await publish(connection, 1);
-    await sleep(1_500);
+    // For longer than its ack wait.
+    await sleep(4_500);
     expect(begun).toEqual(["c1-1", "c2-1"]);
     expect((await jsm.consumers.info(EVENT_STREAM, "_billing")).num_redelivered).toBe(0);
     finish.resolve();
@@ -286,7 +287,7 @@ describe("a consumer that exists", () => {
         consumer: "_billing",
         stream: EVENT_STREAM,
         asked: { ackWaitMs: 60_000, window: 100 },
-        has: { ackWaitMs: 500, window: 2 },
+        has: { ackWaitMs: 2_000, window: 2 },
       },
     ]);
   });

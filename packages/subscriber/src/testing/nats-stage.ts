@@ -30,13 +30,10 @@ export interface NatsStage {
   stop(): Promise<void>;
 }
 
-/** Looks every 20 ms, for 15 s at most. */
+/** Looks every 20 ms, for 60 s at most. */
 export async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
-  for (let turn = 0; turn < 750; turn++) {
-    if (await condition()) return;
-    await sleep(20);
-  }
-  throw new Error(`not within 15 s: ${what}`);
+  for (const end = performance.now() + 60_000; performance.now() < end; await sleep(20)) if (await condition()) return;
+  throw new Error(`not within 60 s: ${what}`);
 }
 
 /** @param options of the server. @param hub as whom the stage signs in. */
