@@ -18,16 +18,31 @@ afterAll(async () => {
   await server.stop();
 });
 
+async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
+  for (const end = performance.now() + 60_000; performance.now() < end; await sleep(20)) if (await condition()) return;
+  throw new Error(`not within 60 s: ${what}`);
+}
+
+/** Resolves when a statement that sleeps so long is under way. */
+const sleeps = (seconds: number): Promise<void> =>
+  until(`pg_sleep(${seconds}) runs`, async () => {
+    const text = "SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query = $1";
+    return (await run(database.query, text, [`SELECT pg_sleep(${seconds})`])).length > 0;
+  });
+
 const tell = (tx: Queryable, what: string) => run(tx, "INSERT INTO told VALUES ($1)", [what]);
 
 /** The driver once ended the process here, or sent the rest on the connection that took the lost one's place. */
 it.each([
-  ["while it waits for an answer", async (tx: Queryable) => run(tx, "SELECT pg_sleep(5)")],
-  ["between two statements", () => sleep(1_500)],
+  ["while it waits for an answer", async (tx: Queryable) => run(tx, "SELECT pg_sleep(30)")],
+  ["between two statements", (_: Queryable, gone: Promise<unknown>) => gone],
 ])("a transaction whose server restarts %s fails as a whole, and nothing of it comes later", async (_, middle) => {
+  const [told, gone] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   const failing = database.transaction(async (tx) => {
     await tell(tx, "before");
-    await Promise.resolve(middle(tx)).catch(() => sleep(1_000));
+    told.resolve();
+    await Promise.resolve(middle(tx, gone.promise)).catch(() => {});
+    await sleep(1_000);
     await tell(tx, "after").catch(() => {});
     await tell(tx, "long after").catch(() => {});
   });
@@ -35,18 +50,18 @@ it.each([
     () => "committed",
     (error: unknown) => String(error),
   );
+  await told.promise;
   await sleep(200);
   await server.crash();
+  gone.resolve();
   expect(await failure).toContain("CONNECTION_CLOSED");
   await server.restart();
-  const since = performance.now();
-  while (
-    !(await run(database.query, "SELECT 1").then(
+  await until("it answers", () =>
+    run(database.query, "SELECT 1").then(
       () => true,
       () => false,
-    ))
-  )
-    expect(performance.now() - since).toBeLessThan(5_000);
+    ),
+  );
   await sleep(1_500);
   expect(await run(database.query, "SELECT what FROM told")).toEqual([]);
 });
@@ -77,14 +92,16 @@ it("what is asked while a connection is being lost is refused, and what comes ne
   const two = (tx: Queryable) => run(tx, "SELECT 1").then(() => run(tx, "SELECT 2 AS two"));
   for (let round = 0; round < 3; round++) {
     const refused = (): string => "refused";
-    const transaction = narrow.transaction((tx) => run(tx, "SELECT pg_sleep(5)")).catch(refused);
-    await sleep(100);
+    const transaction = narrow.transaction((tx) => run(tx, `SELECT pg_sleep(${30 + round})`)).catch(refused);
+    await sleeps(30 + round);
     wire.cut();
     expect(await transaction).toBe("refused");
     expect(await narrow.transaction(two)).toEqual([{ two: 2 }]);
 
-    const plain = run(narrow.query, "SELECT pg_sleep(5)").catch(() => narrow.transaction(two).catch(refused));
-    await sleep(100);
+    const plain = run(narrow.query, `SELECT pg_sleep(${40 + round})`).catch(() =>
+      narrow.transaction(two).catch(refused),
+    );
+    await sleeps(40 + round);
     wire.cut();
     expect(["refused", [{ two: 2 }]]).toContainEqual(await plain);
     expect(await narrow.transaction(two)).toEqual([{ two: 2 }]);
@@ -102,7 +119,7 @@ async function closingServer() {
   });
   await new Promise<void>((resolve) => closing.listen(0, "127.0.0.1", resolve));
   const { port } = closing.address() as { port: number };
-  const url = `postgres://somebody@127.0.0.1:${port}/somewhere?connect_timeout=1`;
+  const url = `postgres://somebody@127.0.0.1:${port}/somewhere?connect_timeout=3`;
   return { url, connects: () => connects, close: () => closing.close() };
 }
 
@@ -117,9 +134,9 @@ it("a server that accepts and closes is asked again with pauses, and who waits i
       () => "committed",
       (error: unknown) => String(error),
     );
-  expect(await Promise.race([outcome, sleep(4_000, "still waiting")])).toContain("CONNECTION_CLOSED");
-  expect(performance.now() - since).toBeGreaterThan(1_000);
-  // After 50, 100, 200, 400 and 800 ms.
+  expect(await Promise.race([outcome, sleep(40_000, "still waiting")])).toContain("CONNECTION_CLOSED");
+  expect(performance.now() - since).toBeGreaterThan(2_900);
+  // After 50, 100, 200, 400, 800 and 1600 ms.
   expect(away.connects()).toBeGreaterThan(2);
   expect(away.connects()).toBeLessThan(10);
   await waiting.close();
@@ -131,18 +148,21 @@ describe("a server that is away", () => {
 
   it("is waited for while it is down and while it starts up, by all who ask", async () => {
     const refusals = new Set<string>();
-    const waiting = openPostgres({ url: server.url, connectionsMax: 2, onRefused: (code) => refusals.add(code) });
+    const waiting = openPostgres({
+      url: server.url,
+      connectionsMax: 2,
+      waitSeconds: 100,
+      onRefused: (code) => refusals.add(code),
+    });
     await waiting.transaction(two);
     await server.crash();
     let answered = 0;
     const asked = Array.from({ length: 20 }, (_, index) =>
       (index % 2 === 0 ? waiting.transaction(two) : two(waiting.query)).finally(() => answered++),
     );
-    await sleep(500);
-    expect([...refusals]).toContain("ECONNREFUSED");
+    await until("it is told that nobody is there", () => refusals.has("ECONNREFUSED"));
     const finish = server.restartSlowly();
-    for (let turn = 0; turn < 100 && !refusals.has("57P03"); turn++) await sleep(50);
-    expect([...refusals]).toContain("57P03");
+    await until("it is told that the server starts up", () => refusals.has("57P03"));
     expect(answered).toBe(0);
     finish();
     expect(await Promise.all(asked)).toEqual(asked.map(() => [{ two: 2 }]));
@@ -162,15 +182,24 @@ describe("a server that is away", () => {
       ),
     );
     // One after the other would have taken ten seconds.
-    expect(performance.now() - since).toBeLessThan(3_000);
+    expect(performance.now() - since).toBeLessThan(8_000);
     expect(performance.now() - since).toBeGreaterThan(950);
     for (const outcome of asked) expect(outcome).toContain("ECONNREFUSED");
     const finish = server.restartSlowly();
-    await sleep(500);
-    await expect(impatient.transaction(two)).rejects.toMatchObject({ code: "57P03" });
+    // Until the server listens at all, nobody is there.
+    await until("it is refused by a server that starts up", () =>
+      impatient.transaction(two).then(
+        () => false,
+        (error: { code?: string }) => error.code === "57P03",
+      ),
+    );
     finish();
-    for (let turn = 0; turn < 10 && !(await impatient.transaction(two).catch(() => undefined)); turn++) await sleep(50);
-    expect(await impatient.transaction(two)).toEqual([{ two: 2 }]);
+    await until("it is answered", () =>
+      impatient.transaction(two).then(
+        (rows) => rows.length === 1,
+        () => false,
+      ),
+    );
     await impatient.close();
   });
 
@@ -178,20 +207,21 @@ describe("a server that is away", () => {
     const wrong = openPostgres({ url: server.url.replace(/\/postgres$/, "/nowhere"), connectionsMax: 1 });
     const since = performance.now();
     await expect(wrong.transaction(two)).rejects.toMatchObject({ code: "3D000" });
-    expect(performance.now() - since).toBeLessThan(1_000);
+    // It would wait for ten seconds.
+    expect(performance.now() - since).toBeLessThan(8_000);
     await wrong.close();
   });
 });
 
 it("a pool that is closed while it pauses does not connect again", async () => {
   const away = await closingServer();
-  const sql = postgres(away.url, { max: 1, backoff: () => 0.3 });
+  const sql = postgres(away.url, { max: 1, backoff: () => 1.5 });
   const refused = sql`SELECT 1`.catch(String);
-  for (let turn = 0; turn < 500 && away.connects() < 2; turn++) await sleep(10);
+  await until("it has asked twice", () => away.connects() === 2);
   await sleep(50);
   await sql.end({ timeout: 0 });
   expect(await refused).toContain("CONNECTION_DESTROYED");
-  await sleep(600);
+  await sleep(2_000);
   expect(away.connects()).toBe(2);
   away.close();
 });
@@ -200,11 +230,10 @@ it("a listener hears again after a restart", async () => {
   const heard: string[] = [];
   const stop = await database.listen("restart_test", (payload) => heard.push(payload));
   const hears = async (what: string): Promise<void> => {
-    for (let turn = 0; turn < 100 && !heard.includes(what); turn++) {
+    await until(`it hears "${what}"`, async () => {
       await run(database.query, "SELECT pg_notify('restart_test', $1)", [what]).catch(() => {});
-      await sleep(50);
-    }
-    expect(heard).toContain(what);
+      return heard.includes(what);
+    });
   };
   await hears("before");
   await server.crash();

@@ -30,8 +30,7 @@ describe("while the intake rests", () => {
     await sleep(60);
     expect(counted.looks).toBe(0);
     resting = false;
-    await sleep(60);
-    expect(counted.looks).toBeGreaterThan(2);
+    await expect.poll(() => counted.looks, { timeout: 30_000, interval: 5 }).toBeGreaterThan(2);
     resting = true;
     await sleep(30);
     const before = counted.looks;

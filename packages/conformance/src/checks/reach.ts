@@ -33,6 +33,7 @@ const hosts: Check = {
 };
 
 const ABORT_MS_MAX = 1_000;
+const ATTEMPTS_MAX = 5;
 const SLOW_MS = 5_000;
 
 /** @returns milliseconds from the signal to the end of the run. */
@@ -62,9 +63,10 @@ const aborts: Check = {
   name: "a run ends within a second of the signal",
   run: async (stage) => {
     for (const where of ["request", "yield"] as const) {
-      let ms = await abortedRun(stage, `${where}1`, where);
-      // The machine may have been busy: the connector is slow when it is so twice.
-      if (ms > ABORT_MS_MAX) ms = Math.min(ms, await abortedRun(stage, `${where}2`, where));
+      let ms = Number.POSITIVE_INFINITY;
+      // The machine may have been busy: the connector is slow when it is so each time.
+      for (let attempt = 1; ms > ABORT_MS_MAX && attempt <= ATTEMPTS_MAX; attempt++)
+        ms = Math.min(ms, await abortedRun(stage, `${where}${attempt}`, where));
       must(
         ms <= ABORT_MS_MAX,
         `the run went on for ${Math.round(ms)} ms after the signal (in a ${where})`,
