@@ -48,7 +48,7 @@ await subscription.done;
 
 describe("the subscriber's tarball", () => {
   const run = (file: string, ...args: string[]) =>
-    command(process.execPath, [file, ...args], { cwd: folder, timeoutMs: 20_000 });
+    command(process.execPath, [file, ...args], { cwd: folder, timeoutMs: 120_000 });
 
   it("is all that a stranger needs to receive a typed event, over either road", async () => {
     writeFileSync(join(folder, "main.js"), SUBSCRIBER);

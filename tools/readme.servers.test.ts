@@ -13,7 +13,7 @@ import { repositoryRoot } from "./tree.ts";
 
 /** What the page tells people to type is typed here, with folders and ports of this test's own. */
 type Settings = Readonly<Record<string, string>>;
-const RUN_MS_MAX = 120_000;
+const RUN_MS_MAX = 180_000;
 
 const scratch = mkdtempSync(join(tmpdir(), "tributary-readme-run-"));
 let workspace: ReadmeWorkspace;
@@ -125,7 +125,7 @@ function start(args: readonly string[], settings: Settings) {
     stop: async (signal: NodeJS.Signals): Promise<number | null> => {
       if (child.exitCode !== null || child.signalCode !== null) return child.exitCode;
       const closed = once(child, "close");
-      const timer = setTimeout(() => endGroup(child, "SIGKILL"), 15_000);
+      const timer = setTimeout(() => endGroup(child, "SIGKILL"), 30_000);
       child.kill(signal);
       await closed;
       clearTimeout(timer);

@@ -14,5 +14,6 @@ it.each([
   const since = performance.now();
   const told = await healthRoutes({ database: answering(answer) }).request("/readyz");
   expect({ status: told.status, body: await told.json() }).toEqual({ status, body });
-  expect(performance.now() - since).toBeLessThan(2_500);
+  // On a machine that has them. Without a limit it would not be told at all.
+  expect(performance.now() - since).toBeLessThan(10_000);
 });

@@ -87,8 +87,8 @@ describe("the command, one start after the other on one data folder", () => {
     const { code, ms } = await hub.stop("SIGINT");
     expect({ code, stderr: hub.stderr }).toEqual({ code: 0, stderr: "" });
     expect(hub.stdout).toContain(`${hub.origin}/connections`);
-    expect(hub.runningMs).toBeLessThan(15_000);
-    expect(ms).toBeLessThan(10_000);
+    expect(hub.runningMs).toBeLessThan(60_000);
+    expect(ms).toBeLessThan(25_000);
     expect(await leases()).toEqual([]);
   });
 
@@ -104,7 +104,7 @@ describe("the command, one start after the other on one data folder", () => {
     } finally {
       const { code, ms } = await hub.stop("SIGTERM");
       expect(code, hub.stderr).toBe(0);
-      expect(ms).toBeLessThan(10_000);
+      expect(ms).toBeLessThan(25_000);
     }
     expect(await leases()).toEqual([]);
   });

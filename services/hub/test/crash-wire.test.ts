@@ -47,7 +47,7 @@ async function dial() {
 }
 
 async function until(condition: () => boolean): Promise<void> {
-  for (let turn = 0; turn < 300 && !condition(); turn++) await sleep(10);
+  for (const end = performance.now() + 30_000; !condition() && performance.now() < end;) await sleep(10);
   expect(condition()).toBe(true);
 }
 
@@ -98,7 +98,7 @@ describe("a wire of the crash harness", () => {
     await until(() => one.text === "<hello><1234>");
     expect(performance.now() - saidAt).toBeGreaterThan(290);
     wire.slow(0);
-    const tearing = wire.tear("there", 1_000, /abcd/);
+    const tearing = wire.tear("there", 30_000, /abcd/);
     one.say("abcd");
     expect(await tearing).toBe(true);
     await until(() => one.end === "reset" && heard[0]?.text === "hello1234ab");
@@ -107,7 +107,7 @@ describe("a wire of the crash harness", () => {
 
   it("refuses all but those that have said a thing", async () => {
     const one = await dial();
-    const refusing = wire.refuseBut(/nobody said this/, 200);
+    const refusing = wire.refuseBut(/nobody said this/, 3_000);
     await until(() => one.end === "reset");
     const refused = connect(wire.port, "127.0.0.1");
     refused.on("error", () => {});

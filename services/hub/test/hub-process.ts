@@ -18,8 +18,8 @@ export interface HubProcess {
 }
 
 const MAIN = fileURLToPath(new URL("../src/main.ts", import.meta.url));
-const START_MS_MAX = 40_000;
-const STOP_MS_MAX = 15_000;
+const START_MS_MAX = 90_000;
+const STOP_MS_MAX = 30_000;
 
 /** Starts the command without `--once` and waits until the hub runs. */
 export async function startHubProcess(env: Readonly<Record<string, string>>): Promise<HubProcess> {

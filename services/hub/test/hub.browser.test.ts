@@ -69,7 +69,7 @@ const heading = (page: Page, name: string): Promise<void> =>
 
 /** Loads the page again until something is on it. */
 async function untilShown(page: Page, what: ReturnType<Page["getByText"]>): Promise<void> {
-  for (let look = 0; look < 100; look++) {
+  for (let look = 0; look < 300; look++) {
     if ((await what.count()) > 0) return;
     await sleep(100);
     await page.reload();

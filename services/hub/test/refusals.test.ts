@@ -8,7 +8,7 @@ const CANARY = `canary${randomUUID().replaceAll("-", "")}`;
 let house: QuietHub;
 beforeAll(async () => {
   house = await startQuietHub();
-}, 60_000);
+});
 afterAll(() => house?.stop());
 
 const of = (): string => `/api/connections/${house.connection}`;
@@ -270,12 +270,12 @@ it("consumer_taken: when a newcomer took the consumer over from a silent subscri
     });
   const first = await subscribe();
   const said = first.text();
-  await vi.waitFor(async () => expect((await house.stored()).join("\n")).toContain(",silent,"), 5_000);
+  await vi.waitFor(async () => expect((await house.stored()).join("\n")).toContain(",silent,"), 30_000);
   await house.asHouse("UPDATE pipeline.consumer SET last_seen_at = now() - interval '61 seconds'");
   const second = await subscribe();
   expect(await said).toContain(`{"code":"${errors.consumer_taken.connect}","message":"consumer_taken: `);
   await second.body?.cancel();
-}, 20_000);
+});
 
 function envelope(json: object): Uint8Array<ArrayBuffer> {
   const text = new TextEncoder().encode(JSON.stringify(json));

@@ -23,7 +23,8 @@ it("a hub whose database and broker are both gone ends when it is told to", asyn
     const { code, ms } = await hub.stop("SIGTERM");
     // Ended by itself, well or not: a signal would leave no code.
     expect(code, hub.stderr).not.toBeNull();
-    expect(ms).toBeLessThan(13_000);
+    // Ten seconds, and what a busy machine takes besides.
+    expect(ms).toBeLessThan(25_000);
   } finally {
     await Promise.all([postgres.stop(), nats.stop()]);
     rmSync(folder, { recursive: true, force: true });
