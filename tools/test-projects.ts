@@ -45,6 +45,6 @@ export const TEST_PROJECTS: readonly TestProject[] = [
     exclude: [],
     needsServers: true,
     oneByOne: true,
-    testTimeoutMs: 300_000,
+    testTimeoutMs: 600_000,
   },
 ];
