@@ -45,6 +45,7 @@ export const TEST_PROJECTS: readonly TestProject[] = [
     exclude: [],
     needsServers: true,
     oneByOne: true,
-    testTimeoutMs: 600_000,
+    // Behind the limits that the tests set themselves.
+    testTimeoutMs: 660_000,
   },
 ];

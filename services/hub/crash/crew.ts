@@ -27,8 +27,9 @@ export interface Crew {
 }
 
 const LOOK_MS = 25;
-/** Two processes that both say so for longer than it takes to notice have led at the same time. */
-const TWO_LEADERS_LOOKS = 120;
+const READY_MS_MAX = 120_000;
+/** Two processes that both say so for ten seconds, which is longer than it takes to notice, have led at the same time. */
+const TWO_LEADERS_LOOKS = 400;
 
 /** One process for each. */
 const CREW: readonly (readonly Role[])[] = [["commit"], ["relay"], ["subscribe"]];
@@ -99,7 +100,7 @@ export async function startCrew(world: World, teams: readonly (readonly Role[])[
       const enough = progress() + more;
       return until(() => progress() >= enough, ms);
     },
-    ready: (ms = 30_000) => until(() => [...crew.values()].every(({ status }) => status.ready), ms),
+    ready: (ms = READY_MS_MAX) => until(() => [...crew.values()].every(({ status }) => status.ready), ms),
     dismiss: async () => {
       over = true;
       clearInterval(watch);

@@ -17,11 +17,14 @@ export interface House {
   close(): Promise<void>;
 }
 
+/** For the pools of two worlds at a time, and those of the dead. */
+const ROOM = { max_connections: "200" };
+
 export async function openHouse(): Promise<House> {
   const opened: (() => Promise<unknown>)[] = [];
   const compiled = mkdtempSync(join(tmpdir(), "tributary-crash-"));
   opened.push(() => Promise.resolve(rmSync(compiled, { recursive: true, force: true })));
-  const postgres = await startPrivatePostgres();
+  const postgres = await startPrivatePostgres(ROOM);
   opened.push(() => postgres.stop());
   return { postgres, compiled, opened, close: () => closeAll(opened) };
 }
@@ -66,11 +69,11 @@ export async function runTrial(
   house.opened.push(close);
   try {
     const { compiled } = house;
-    const postgres = trial.alone === true ? await startPrivatePostgres() : house.postgres;
+    const postgres = trial.alone === true ? await startPrivatePostgres(ROOM) : house.postgres;
     if (trial.alone === true) opened.push(() => postgres.stop());
     const world = await openWorld({ windowMs: WINDOW_MS, ...trial.world, postgres, compiled, opened });
     const crew: Crew = await startCrew(world, trial.crew);
-    if (!(await crew.ready())) world.failures.push("the processes were not ready within 30 s");
+    if (!(await crew.ready())) world.failures.push("the processes were not ready in time");
     const faults = new Map<string, number>();
     const endLoad = world.load(trial.load);
     opened.push(() => Promise.resolve(endLoad()));
@@ -78,7 +81,7 @@ export async function runTrial(
     endLoad();
     const drained = await drain(world, trial.quietMs);
     for (const refusal of world.again?.refusals ?? []) world.failures.push(`the hub refuses ${refusal}`);
-    for (const name of await crew.dismiss()) world.failures.push(`${name} did not end within 15 s of SIGTERM`);
+    for (const name of await crew.dismiss()) world.failures.push(`${name} did not end in time after SIGTERM`);
     const verdict = await verify(world, drained);
     return { ...verdict, faults, reached: world.reached, seconds: (performance.now() - started) / 1_000 };
   } finally {

@@ -23,7 +23,10 @@ export interface PlantedOptions {
 }
 
 /** How often a bug may be looked for: whether a fault meets it is chance. */
-const ATTEMPTS = 3;
+const ATTEMPTS = 5;
+
+/** What has no bug comes to its end however slow the machine is. */
+const CONTROL_QUIET_MS = 60_000;
 
 /** @throws RangeError for an id that is nobody's. */
 export async function runPlanted({ ids, seed, say, signal, controls = true }: PlantedOptions): Promise<PlantedRun> {
@@ -33,8 +36,13 @@ export async function runPlanted({ ids, seed, say, signal, controls = true }: Pl
   return inHouse(signal, async (house) => {
     const outcome = { missed: [] as string[], caught: [] as string[], unclean: [] as string[] };
     const attempt = (trial: Plant["trial"], plant: string | undefined, seedOf: number): Promise<TrialResult> => {
-      const { world, ...rest } = PLANT_TRIALS[trial];
-      return runTrial(house, { ...rest, world: { ...world, plant } }, { random: seeded(seedOf), say });
+      const { world, quietMs, ...rest } = PLANT_TRIALS[trial];
+      const patience = plant === undefined ? CONTROL_QUIET_MS : quietMs;
+      return runTrial(
+        house,
+        { ...rest, quietMs: patience, world: { ...world, plant } },
+        { random: seeded(seedOf), say },
+      );
     };
     const trials = controls ? [...new Set(plants.map(({ trial }) => trial))] : [];
     await side(trials, async (name, index) => {

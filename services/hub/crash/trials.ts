@@ -63,7 +63,8 @@ export const amountsOf = (rounds: number): Amounts => ({
 });
 
 const SAMPLE_LOAD = 100;
-const QUIET_MS = 20_000;
+/** Nothing stands still for so long that goes on by itself. */
+const QUIET_MS = 60_000;
 
 /** A process that commits and serves, as a hub in embedded mode does, and a subscriber. */
 export const HUB_CREW: readonly (readonly Role[])[] = [["commit", "serve"], ["subscribe"]];

@@ -16,7 +16,7 @@ export const BROKER_WAYS: readonly Way[] = [
 ];
 
 const STRANDED_MS = 150;
-const TEAR_MS_MAX = 15_000;
+const TEAR_MS_MAX = 60_000;
 
 /** How connections end, of a sudden. */
 const BREAKS: Readonly<Record<string, (stage: Stage, wire: Wire, way: Way) => Promise<void>>> = {
@@ -25,7 +25,9 @@ const BREAKS: Readonly<Record<string, (stage: Stage, wire: Wire, way: Way) => Pr
   "wire torn within a message there": (stage, wire, way) => torn(stage, wire, way, "there"),
   "wire torn within a message back": (stage, wire, way) => torn(stage, wire, way, "back"),
   "wire reset at one end, what was said arrives late": async (stage, wire) => {
-    const arrive = await wire.strand(STRANDED_MS);
+    const reset = wire.strand();
+    await sleep(STRANDED_MS);
+    const arrive = reset();
     await sleep(stage.random() * 1_000);
     arrive();
   },
@@ -48,13 +50,19 @@ export async function breakWires(stage: Stage, ways: readonly Way[], times: numb
         count(stage, fault);
         await letPass(stage, way);
       }
-  await underLoad(stage);
+  await letAllPass(stage);
 }
 
 /** A run whose database is gone cannot give its lease back; it is let pass. */
 const letPass = async ({ world }: Stage, [process, server]: Way): Promise<void> => {
   if (server === "database" && process !== "relay") await world.age(["commit"]);
 };
+
+/** What a lost connection said last may have been granted after {@link letPass}: it is over when others have worked since. */
+async function letAllPass(stage: Stage): Promise<void> {
+  await underLoad(stage);
+  await stage.world.age(["commit"]);
+}
 
 /** Longer than who waits at that end has patience. */
 const STALL_MS: Readonly<Record<Server, number>> = { broker: 5_500, database: 4_000, hub: 10_500 };
@@ -74,7 +82,7 @@ export async function stallWires(stage: Stage, ways: readonly Way[], times: numb
     count(stage, `wire stalled, what was said ${end === "late" ? "arrives late" : "is lost"}`);
     await letPass(stage, way);
   }
-  await underLoad(stage);
+  await letAllPass(stage);
 }
 
 /** Everything takes its time for a while. */
@@ -114,7 +122,9 @@ export async function overtakeByWire(stage: Stage, times: number): Promise<void>
 /** Acknowledgements do not get through, while the stream of events stands: as a proxy does that has no place left. */
 export async function refuseAcks(stage: Stage, ms: number): Promise<void> {
   await underLoad(stage);
-  await stage.world.wires.between("subscribe", "hub").refuseBut(/EventService\/Subscribe/, ms);
+  const takeAll = stage.world.wires.between("subscribe", "hub").refuseBut(/EventService\/Subscribe/);
+  await sleep(ms);
+  takeAll();
   count(stage, "acknowledgements refused while the stream stands");
   await underLoad(stage);
 }

@@ -1,5 +1,4 @@
 import { connect, createServer, type Socket } from "node:net";
-import { setTimeout as sleep } from "node:timers/promises";
 
 /** Which way bytes go: to the server that was dialled, or back to who dialled it. */
 export type Direction = "there" | "back";
@@ -21,10 +20,10 @@ export interface Wire {
    */
   stall(ways: readonly Direction[]): (end: HeldEnd) => void;
   /**
-   * What is said there on the connections of now is held for so long; then who said it finds them reset, and the server
-   * does not. New connections are as ever. @returns a function that lets come late what was held.
+   * Holds what is said there on the connections of now. New connections are as ever. @returns a function by which who said
+   * it finds them reset, and the server does not; it returns one that lets come late what was held.
    */
-  strand(ms: number): Promise<() => void>;
+  strand(): () => () => void;
   /** Every piece takes so much longer, from now on. */
   slow(ms: number): void;
   /**
@@ -32,8 +31,8 @@ export interface Wire {
    * @returns whether there was one within the time.
    */
   tear(way: Direction, ms: number, like?: RegExp): Promise<boolean>;
-  /** For a while nothing is let through but by connections that have said such a thing; the others are reset. */
-  refuseBut(said: RegExp, ms: number): Promise<void>;
+  /** Lets nothing through but by connections that have said such a thing; the others are reset. @returns what ends it. */
+  refuseBut(said: RegExp): () => void;
   close(): Promise<void>;
 }
 
@@ -171,16 +170,17 @@ export async function openWire(target: number): Promise<Wire> {
         if (end === "late") for (const { flows } of before) for (const way of ways) flows[way].go();
       };
     },
-    strand: async (ms) => {
+    strand: () => {
       const stranded = [...lines];
       for (const { flows } of stranded) flows.there.held = true;
-      await sleep(ms);
-      for (const line of stranded) line.resetNear();
       return () => {
-        for (const { flows } of stranded) {
-          flows.there.held = false;
-          flows.there.go();
-        }
+        for (const line of stranded) line.resetNear();
+        return () => {
+          for (const { flows } of stranded) {
+            flows.there.held = false;
+            flows.there.go();
+          }
+        };
       };
     },
     slow: (ms) => void (slowMs = ms),
@@ -194,11 +194,10 @@ export async function openWire(target: number): Promise<Wire> {
       }, ms);
       return promise.finally(() => clearTimeout(late));
     },
-    refuseBut: async (said, ms) => {
+    refuseBut: (said) => {
       spared = said;
       for (const line of lines) if (!said.test(line.said)) line.reset();
-      await sleep(ms);
-      spared = undefined;
+      return () => void (spared = undefined);
     },
     close: async () => {
       const closed = new Promise((resolve) => server.close(resolve));

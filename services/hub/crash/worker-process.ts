@@ -36,7 +36,7 @@ export interface WorkerProcess {
 
 const WORKER = fileURLToPath(new URL("worker.ts", import.meta.url));
 const PLANT = new URL("plant-hook.ts", import.meta.url).href;
-const STOP_MS_MAX = 15_000;
+const STOP_MS_MAX = 60_000;
 const SAID_MAX = 4_000;
 
 const NOTHING: WorkerStatus = { ready: false, published: 0, handled: 0, deadLetters: 0, refused: 0, reached: {} };

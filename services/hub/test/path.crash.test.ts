@@ -11,8 +11,12 @@ const PLANTED = ["no-message-id", "object-state-ignored", "inbox-by-object", "se
 /** What is left out of the sample: docs/RELIABILITY.md says why. */
 const SET_ASIDE = ["over HTTP, with dead letters and replays"];
 
-/** The sample takes three and a half minutes on two quiet cores. Shorter than the limit of a test, so that what was said is told. */
-const WITHIN_MS = 580_000;
+/**
+ * Several times what they take on two busy cores: limits for what hangs, and not for what is slow. Who reaches one is told
+ * what was found so far; the test runner, whose limit is longer, would not say.
+ */
+const WHOLE_MS_MAX = 600_000;
+const PLANTED_MS_MAX = 400_000;
 
 const seed = Date.now() % 1_000_000;
 const said: string[] = [`seed ${seed}`];
@@ -20,7 +24,7 @@ const say = (line: string): void => void said.push(line);
 const told = (): string => said.join("\n");
 
 it("loses, repeats and reorders nothing, whatever is killed, rolled back, deleted or away", async () => {
-  const signal = AbortSignal.timeout(WITHIN_MS);
+  const signal = AbortSignal.timeout(WHOLE_MS_MAX);
   const run = await runWhole({ rounds: SAMPLE_ROUNDS, seed, but: SET_ASIDE, say, signal }).catch((cause: unknown) => {
     throw new Error(told(), { cause });
   });
@@ -40,7 +44,8 @@ it("loses, repeats and reorders nothing, whatever is killed, rolled back, delete
 });
 
 it("notices bugs that are planted into relay, commit and subscriber", async () => {
-  const run = await runPlanted({ ids: PLANTED, seed, say, signal: AbortSignal.timeout(WITHIN_MS), controls: false });
+  const signal = AbortSignal.timeout(PLANTED_MS_MAX);
+  const run = await runPlanted({ ids: PLANTED, seed, say, signal, controls: false });
   expect({ ...run, caught: run.caught.toSorted() }, told()).toEqual({
     caught: PLANTED.toSorted(),
     missed: [],

@@ -61,7 +61,7 @@ export async function startPrivateNats(options: PrivateNatsOptions = {}): Promis
       if (await answers(port)) return;
       await sleep(25);
     }
-    throw new Error("nats-server did not answer within 30 s");
+    throw new Error("nats-server did not answer within a minute");
   }
   async function end(signal: NodeJS.Signals): Promise<void> {
     const server = child;
@@ -100,7 +100,7 @@ export async function startPrivateNats(options: PrivateNatsOptions = {}): Promis
   };
 }
 
-const START_MS_MAX = 30_000;
+const START_MS_MAX = 60_000;
 /** Said when every connection that it ends has been ended. */
 const RELOADED = "Reloaded server configuration";
 

@@ -37,6 +37,7 @@ export interface StreamSurgeon {
   messages(): Promise<StreamedMessage[]>;
 }
 
+const ANSWER_MS_MAX = 30_000;
 /** As the hub calls it. */
 const LETTER_CONSUMER = "tributary-dead-letters";
 
@@ -55,9 +56,9 @@ export function openStreamSurgeon(url: string): StreamSurgeon {
   const on = async <T>(
     work: (jsm: Awaited<ReturnType<typeof jetstreamManager>>, nc: Awaited<ReturnType<typeof connect>>) => Promise<T>,
   ): Promise<T> => {
-    const nc = await connect({ servers: url, timeout: 5_000 });
+    const nc = await connect({ servers: url, timeout: ANSWER_MS_MAX });
     try {
-      return await work(await jetstreamManager(nc, { checkAPI: false, timeout: 5_000 }), nc);
+      return await work(await jetstreamManager(nc, { checkAPI: false, timeout: ANSWER_MS_MAX }), nc);
     } finally {
       await nc.close();
     }
