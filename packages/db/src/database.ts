@@ -12,6 +12,7 @@ export interface Database {
   /**
    * READ COMMITTED. Rolls back when `work` throws, or a statement failed. PGlite has one connection: transactions run one
    * after the other. PostgreSQL takes a connection, and begins, at the first statement: BEGIN goes out in its packet.
+   * @throws DatabaseUnavailable when PostgreSQL was away, ended the session, or had no means to spare.
    */
   transaction<T>(work: (tx: Queryable) => Promise<T>): Promise<T>;
   /** Calls back for every NOTIFY on a channel until the returned function is called. Missed while disconnected: poll as well. */

@@ -5,3 +5,4 @@ export { migrate, type Migrations, RowSecurityError } from "./migrate.ts";
 export { openPglite, type PgliteOptions } from "./pglite.ts";
 export { openPostgres, type PostgresOptions } from "./postgres.ts";
 export { acrossOrganizations, type CrossRole, type OrganizationRole, roleName, withOrganization } from "./scope.ts";
+export { DatabaseUnavailable, databaseUnavailableIn } from "./unavailable.ts";

@@ -3,6 +3,7 @@ import postgres from "postgres";
 import { type Database, insideTransaction, type Queryable } from "./database.ts";
 import { backoff, listenOn } from "./postgres-listen.ts";
 import { HUB_ROLE } from "./roles.ts";
+import { asUnavailable } from "./unavailable.ts";
 
 export interface PostgresOptions {
   /** `postgres://user:password@host:port/database` */
@@ -29,7 +30,10 @@ export function openPostgres(options: PostgresOptions): Database {
     get query() {
       return pool.query;
     },
-    transaction: (work) => insideTransaction(() => pool.query.transaction((tx) => work(tx as unknown as Queryable))),
+    transaction: (work) =>
+      insideTransaction(() => pool.query.transaction((tx) => work(tx as unknown as Queryable))).catch(
+        (error: unknown) => Promise.reject(asUnavailable(error)),
+      ),
     listen: async (channel, onNotify) => {
       const stop = await listenOn(options.url, channel, onNotify);
       listeners.add(stop);

@@ -1,4 +1,4 @@
-import { type Queryable, run as runSql, withOrganization } from "@tributary/db";
+import { databaseUnavailableIn, type Queryable, run as runSql, withOrganization } from "@tributary/db";
 import {
   type Connector,
   ConnectorError,
@@ -40,18 +40,43 @@ interface Verdict {
 
 const RETRY_MS_MAX = 3_600_000;
 const RETRY_MS_FIRST = 2_000;
+/** The outcome of a run that our own database cut short: nothing against its connection, which is tried again. */
+const DATABASE_UNAVAILABLE = "database_unavailable";
+/** What was cut short by us goes on soon, however often that was. */
+const UNAVAILABLE_MS_MAX = 300_000;
 /** A connector's bug is tried so often before its connection stops. */
 const BUG_RUNS_MAX = 4;
 
-/** Records the run, moves the connection's state and schedules what comes next, under the lease. @returns the outcome. */
+/**
+ * Records the run, moves the connection's state and schedules what comes next, under the lease. A database that is
+ * unavailable is asked once more.
+ * @returns the outcome.
+ */
 export async function settleRun(runtime: Runtime, lease: Lease, end: RunEnd): Promise<string> {
+  try {
+    return await settle(runtime, lease, end, false);
+  } catch (error) {
+    // A process that is stopping keeps nobody waiting: the lease runs out by itself.
+    if (end.interrupted || databaseUnavailableIn(error) === undefined) throw error;
+    return settle(runtime, lease, end, true);
+  }
+}
+
+async function settle(runtime: Runtime, lease: Lease, end: RunEnd, again: boolean): Promise<string> {
   const connector = runtime.registry.get(lease.integration);
+  const unavailable = databaseUnavailableIn(end.error);
   let outcome = "lease_lost";
   let announce = (): void => {};
   await withOrganization(runtime.database, lease.organizationId, async (tx) => {
+    const settled = again ? await settledOutcome(tx, lease, end.runId) : undefined;
+    if (settled !== undefined) {
+      outcome = settled;
+      return;
+    }
     const row = await lockUnderLease(tx, lease);
     if (row !== undefined) {
-      const verdict = judge(connector, row, end, runtime.random);
+      const cutShort = unavailable === undefined ? 0 : await timesCutShort(tx, lease, end.runId);
+      const verdict = judge(connector, row, { ...end, cutShort }, runtime.random);
       outcome = verdict.outcome;
       announce = await apply(runtime, tx, lease, row, verdict, end);
     }
@@ -68,7 +93,12 @@ export async function settleRun(runtime: Runtime, lease: Lease, end: RunEnd): Pr
     outcome,
     events: end.events,
   };
-  if (outcome === "bug") runtime.log.error({ ...fields, error: errorName(end.error) }, "a connector failed");
+  if (outcome === DATABASE_UNAVAILABLE)
+    runtime.log.warn(
+      { ...fields, code: unavailable?.code },
+      "the database was unavailable in the middle of a run: what was committed stays, and it goes on soon",
+    );
+  else if (outcome === "bug") runtime.log.error({ ...fields, error: errorName(end.error) }, "a connector failed");
   else if (end.error === undefined) runtime.log.info(fields, "run ended");
   else runtime.log.warn(fields, "run ended");
   return outcome;
@@ -86,11 +116,36 @@ export async function abandonLastRun(tx: Queryable, connectionId: string, organi
   await runSql(tx, ABANDON, [connectionId, organizationId]);
 }
 
-/** Pure: by the class of the error, what the runtime does next. */
+/** When the answer to the first COMMIT was all that got lost, the run is settled. */
+async function settledOutcome(tx: Queryable, lease: Lease, runId: string): Promise<string | undefined> {
+  const [row] = await runSql<{ outcome: string }>(
+    tx,
+    "SELECT outcome FROM integrations.run WHERE id = $1 AND organization_id = $2 AND ended_at IS NOT NULL AND outcome <> 'abandoned'",
+    [runId, lease.organizationId],
+  );
+  return row?.outcome;
+}
+
+const LAST_OUTCOMES = `
+SELECT outcome FROM integrations.run WHERE connection_id = $1 AND organization_id = $2 AND id <> $3
+ORDER BY started_at DESC LIMIT 8`;
+
+/** How many runs of the connection, one after the other, the database cut short right before this one; 8 at most. */
+async function timesCutShort(tx: Queryable, lease: Lease, runId: string): Promise<number> {
+  const params = [lease.connectionId, lease.organizationId, runId];
+  const last = await runSql<{ outcome: string | null }>(tx, LAST_OUTCOMES, params);
+  const other = last.findIndex(({ outcome }) => outcome !== DATABASE_UNAVAILABLE);
+  return other === -1 ? last.length : other;
+}
+
+/**
+ * Pure: by the class of the error, what the runtime does next.
+ * @param end.cutShort how often the database cut the connection's runs short right before this one.
+ */
 export function judge(
   connector: Connector,
   row: ConnectionRow,
-  end: Pick<RunEnd, "error" | "interrupted">,
+  end: Pick<RunEnd, "error" | "interrupted"> & { readonly cutShort?: number },
   random: () => number,
 ): Verdict {
   const { error } = end;
@@ -105,6 +160,11 @@ export function judge(
   const lost = error instanceof LeaseLost;
   if (lost || end.interrupted)
     return { outcome: lost ? "lease_lost" : "interrupted", state: "unchanged", nextMs: 0, failures: row.failures };
+  // Ours, whatever a connector made of it on the way.
+  if (databaseUnavailableIn(error) !== undefined) {
+    const nextMs = Math.min(backoffMs((end.cutShort ?? 0) + 1, random), UNAVAILABLE_MS_MAX);
+    return { outcome: DATABASE_UNAVAILABLE, state: "unchanged", nextMs, failures: row.failures };
+  }
   if (error instanceof CursorExpired)
     return {
       outcome: error.code,

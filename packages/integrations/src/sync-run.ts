@@ -1,4 +1,4 @@
-import { withOrganization } from "@tributary/db";
+import { databaseUnavailableIn, withOrganization } from "@tributary/db";
 import { ConnectorError, type Json, type Signal } from "@tributary/sdk";
 import { and, eq } from "drizzle-orm";
 import { channel } from "node:diagnostics_channel";
@@ -20,7 +20,7 @@ const HEARTBEAT_MS = 20_000;
 const CURSOR_BYTES_MAX = 4096;
 
 export interface RunResult {
-  /** "ok", "lease_lost", or the code of the error that ended it. */
+  /** "ok", "lease_lost", "interrupted", "database_unavailable", or the code of the error that ended it. */
   readonly outcome: string;
   readonly events: number;
   readonly unchanged: number;
@@ -60,7 +60,8 @@ export async function syncRun(
       drive(runtime, throttle, lease, { runId, log, signal, total, traceparent: traceparentOf(span) }),
     );
   } catch (thrown) {
-    error = signal.aborted && !(thrown instanceof ConnectorError) ? (signal.reason as unknown) : thrown;
+    const instructs = thrown instanceof ConnectorError || databaseUnavailableIn(thrown) !== undefined;
+    error = signal.aborted && !instructs ? (signal.reason as unknown) : thrown;
   } finally {
     clearInterval(heartbeat);
   }

@@ -1,5 +1,5 @@
 import { appendAudit } from "./audit.ts";
-import { VaultError } from "./errors.ts";
+import { unrecorded } from "./errors.ts";
 import { inOrganization, type VaultParts } from "./parts.ts";
 import type { AccessPurpose, CredentialScope } from "./vault.ts";
 
@@ -28,7 +28,7 @@ export async function recordAccess(parts: VaultParts, scope: CredentialScope, ac
         correlationId: access.correlationId,
       }),
     );
-  } catch {
-    throw new VaultError("audit_unavailable", "the access could not be recorded, so nothing was opened");
+  } catch (error) {
+    throw unrecorded(error);
   }
 }

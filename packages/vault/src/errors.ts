@@ -1,3 +1,5 @@
+import { databaseUnavailableIn } from "@tributary/db";
+
 /** The closed set of codes; the code also begins the message, because many tools show only that. */
 export type VaultErrorCode =
   | "oauth_state_invalid"
@@ -38,4 +40,14 @@ export class VaultError extends Error {
   override get name(): string {
     return "VaultError";
   }
+}
+
+/**
+ * What is said when an access could not be recorded. A database that was unavailable is named as the cause, which tells the
+ * runtime that neither the connector nor the provider had a part in it; anything else that failed there may hold what was read.
+ */
+export function unrecorded(error: unknown): VaultError {
+  const made = new VaultError("audit_unavailable", "the access could not be recorded, so nothing was opened");
+  if (databaseUnavailableIn(error) !== undefined) made.cause = error;
+  return made;
 }

@@ -1,6 +1,6 @@
 import { type Queryable, run } from "@tributary/db";
 import type { Access } from "./access.ts";
-import { VaultError } from "./errors.ts";
+import { unrecorded, VaultError } from "./errors.ts";
 import type { SealedSecret } from "./seal.ts";
 import type { CredentialScope } from "./vault.ts";
 
@@ -51,7 +51,7 @@ export function retrievalFailure(error: unknown): undefined {
   if (code === NO_DATA_FOUND) return undefined;
   if (code === DATA_CORRUPTED)
     throw new VaultError("credential_integrity_error", "the stored credential is older than the audit says");
-  throw new VaultError("audit_unavailable", "the access could not be recorded, so nothing was opened");
+  throw unrecorded(error);
 }
 
 /** Stores a secret under a new id, or gives the one that has it a new value. */

@@ -1,0 +1,190 @@
+import { TaskChangedSchema } from "@tributary/contracts";
+import {
+  acrossOrganizations,
+  asOwner,
+  type Database,
+  DatabaseUnavailable,
+  migrate,
+  openPglite,
+  run as runSql,
+} from "@tributary/db";
+import { append, ensurePartitions, migrations as pipelineTables } from "@tributary/pipeline";
+import { checkpoint, type Connector, Retryable, signal, type User } from "@tributary/sdk";
+import { VaultError } from "@tributary/vault";
+import { eq } from "drizzle-orm";
+import { randomUUID } from "node:crypto";
+import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
+import { claimDue } from "./lease.ts";
+import { migrations } from "./migrations.ts";
+import { createRegistry } from "./registry.ts";
+import type { Runtime } from "./runtime.ts";
+import { connection, credential } from "./schema.ts";
+import { syncRun } from "./sync-run.ts";
+import { createThrottle } from "./throttle.ts";
+
+let real: Database;
+beforeAll(async () => {
+  real = await openPglite();
+  await migrate(real, [pipelineTables, migrations]);
+  await ensurePartitions(real, new Date());
+});
+afterAll(() => real.close());
+
+const away = new DatabaseUnavailable("CONNECTION_CLOSED", new Error("write CONNECTION_CLOSED"));
+function lose(now: boolean): void {
+  if (now) throw away;
+}
+const unrecorded = Object.assign(new VaultError("audit_unavailable", "not recorded"), { cause: away });
+const organizationId = "acme";
+const said: Record<string, unknown>[] = [];
+let fetchSignals: Connector["fetchSignals"];
+/** Called with the number of each transaction of a run: before it, and after it was committed. */
+let around: { before?: (n: number) => void; after?: (n: number) => void };
+let id: string;
+
+beforeEach(async () => {
+  [said.length, around, id] = [0, {}, randomUUID()];
+  const now = new Date();
+  await asOwner(real, async (tx) => {
+    await runSql(tx, "UPDATE integrations.connection SET due_at = NULL");
+    await tx.insert(connection).values({
+      id,
+      organizationId,
+      integration: "tasks",
+      ownerKind: "user",
+      ownerId: "ann",
+      accountId: id,
+      accountLabel: "me",
+      apiVersion: "1",
+      state: "connected",
+      backfillFrom: now,
+      dueAt: now,
+      failures: 2,
+    });
+    const secrets = { secretIds: {}, grantedScopes: [], meta: { v: "1" as const } };
+    await tx
+      .insert(credential)
+      .values({ id: randomUUID(), connectionId: id, organizationId, integration: "tasks", ...secrets });
+  });
+});
+
+/** Makes the connection due, and runs it. @returns the outcome, and the connection's row afterwards. */
+async function runOnce() {
+  let n = 0;
+  const database: Database = {
+    ...real,
+    transaction: async (work) => {
+      const number = ++n;
+      around.before?.(number);
+      const result = await real.transaction(work);
+      around.after?.(number);
+      return result;
+    },
+  };
+  const connector = {
+    id: "tasks",
+    scopes: [],
+    manifest: {
+      hosts: ["p.example.com"],
+      events: [TaskChangedSchema],
+      apiVersions: [{ id: "1" }],
+      pollIntervalMs: 9e5,
+    },
+    fetchSignals: (user: User) => fetchSignals(user),
+  } as unknown as Connector;
+  const say = (fields: object, message: string): void => void said.push({ ...fields, message });
+  const runtime = {
+    database,
+    vault: { open: () => ({ fetch: () => Promise.reject(unrecorded) }) },
+    registry: createRegistry([connector]),
+    now: () => new Date(),
+    uuid: randomUUID,
+    random: () => 0,
+    append,
+    committed: () => {},
+    log: { info: say, warn: say, error: say },
+  } as unknown as Runtime;
+  await asOwner(real, async (tx) => {
+    await tx
+      .update(connection)
+      .set({ dueAt: new Date(0) })
+      .where(eq(connection.id, id));
+    // However coarse the clock is, no two runs of a connection begin at the same time.
+    await runSql(tx, "UPDATE integrations.run SET started_at = started_at - interval '1 minute'");
+  });
+  const [lease] = await acrossOrganizations(real, "scheduler", (tx) => claimDue(tx, 1));
+  if (lease === undefined) throw new Error("nothing was due");
+  const result = await syncRun(runtime, createThrottle(Date.now), lease, new AbortController().signal);
+  const [row] = await asOwner(real, (tx) => tx.select().from(connection).where(eq(connection.id, id)));
+  const [next] = await asOwner(real, (tx) =>
+    runSql<{ seconds: number | null }>(
+      tx,
+      "SELECT date_part('epoch', due_at - (SELECT max(ended_at) FROM integrations.run WHERE connection_id = $1)) AS seconds FROM integrations.connection WHERE id = $1",
+      [id],
+    ),
+  );
+  return { ...result, row, pauseSeconds: next?.seconds };
+}
+
+const titled = (title: string) =>
+  signal(TaskChangedSchema, { id: "1", occurredAt: new Date(), data: { task: { id: "1", title } } });
+
+const PAUSES = [1, 2, 4, 8, 16];
+const reading = async function* () {
+  yield titled("a");
+  yield checkpoint("c1");
+};
+const opening = async function* (user: User) {
+  await user.fetch("https://p.example.com/");
+  yield checkpoint("c1");
+};
+const rephrasing = async function* (user: User) {
+  await user.fetch("https://p.example.com/").catch((cause: unknown) => {
+    throw new Retryable("that did not work", { cause });
+  });
+  yield checkpoint("c1");
+};
+
+it.each([
+  // The start of the run, loading, a commit.
+  ["in a commit", 3, reading, PAUSES],
+  ["while the cursor is loaded", 2, reading, PAUSES],
+  // Nothing tells how often, and a second is enough where claiming waits as well.
+  ["before the run is written down", 1, reading, PAUSES.map(() => null)],
+  ["where the opening of a credential is recorded", undefined, opening, PAUSES],
+  ["where a connector makes its own of that", undefined, rephrasing, PAUSES],
+])("a database that is unavailable %s is held against nobody, and the pauses grow", async (_, failing, how, pauses) => {
+  fetchSignals = how;
+  // Four runs that a bug ended would have stopped the connection.
+  for (const pause of pauses) {
+    around = { before: (n) => lose(n === failing) };
+    const { outcome, row, pauseSeconds } = await runOnce();
+    expect(outcome).toBe("database_unavailable");
+    expect(row).toMatchObject({ state: "connected", failures: 2, leaseUntil: null, reasonCode: null });
+    expect(pauseSeconds).toBe(pause);
+    expect(said.at(-1)).toMatchObject({ outcome, connection: id, code: "CONNECTION_CLOSED" });
+  }
+  [around, fetchSignals] = [{}, reading];
+  expect(await runOnce()).toMatchObject({ outcome: "ok", events: 1, row: { state: "connected", failures: 0 } });
+  fetchSignals = opening;
+  expect(await runOnce()).toMatchObject({ outcome: "database_unavailable", pauseSeconds: 1 });
+});
+
+it("a database that is unavailable as a run is settled is asked once more, and the run counts once", async () => {
+  // The fourth is the settling; of the first try nothing is left, or only its answer got lost.
+  for (const [tries, lost] of [
+    [1, { before: (n: number) => lose(n === 4) }],
+    [2, { after: (n: number) => lose(n === 4) }],
+  ] as const) {
+    around = lost;
+    fetchSignals = async function* () {
+      yield titled(`${tries}`);
+      yield checkpoint("c1");
+      throw new Retryable("not now");
+    };
+    const { outcome, row, pauseSeconds } = await runOnce();
+    expect(outcome).toBe("retryable");
+    expect(row).toMatchObject({ state: "error", failures: 2 + tries, leaseUntil: null, eventsRead: tries });
+    expect(pauseSeconds).toBeGreaterThan(0);
+  }
+});
