@@ -4,15 +4,25 @@ import { renewCredentials } from "./renew-credentials.ts";
 import { errorName, type Runtime } from "./runtime.ts";
 import { settleCredentials } from "./settle-credential.ts";
 
-/** What happens now and then: what a killed process left half done, and rows that have had their time. */
-export async function chores(runtime: Runtime): Promise<void> {
-  await renewCredentials(runtime).catch((error: unknown) =>
-    runtime.log.error({ error: errorName(error) }, "credentials that expire soon could not be looked for"),
-  );
-  await settleCredentials(runtime);
-  await runtime.vault.sweep();
-  await retryRevocations(runtime);
-  for (const statement of EXPIRED) await acrossOrganizations(runtime.database, "upkeep", (tx) => runSql(tx, statement));
+/**
+ * What happens now and then: what a killed process left half done, and rows that have had their time. Once the signal has
+ * aborted nothing of it is begun; what is left is done by the next turn, here or elsewhere.
+ */
+export async function chores(runtime: Runtime, signal?: AbortSignal): Promise<void> {
+  const each: readonly (() => Promise<unknown>)[] = [
+    () =>
+      renewCredentials(runtime, signal).catch((error: unknown) =>
+        runtime.log.error({ error: errorName(error) }, "credentials that expire soon could not be looked for"),
+      ),
+    () => settleCredentials(runtime),
+    () => runtime.vault.sweep(),
+    () => retryRevocations(runtime, signal),
+    ...EXPIRED.map((statement) => () => acrossOrganizations(runtime.database, "upkeep", (tx) => runSql(tx, statement))),
+  ];
+  for (const chore of each) {
+    if (signal?.aborted === true) return;
+    await chore();
+  }
 }
 
 /** In bounded bites, so that no chore holds locks for long. */

@@ -163,10 +163,16 @@ const change = (
       .where(and(eq(receipt.id, id), eq(receipt.organizationId, organizationId))),
   );
 
-/** Tries again what a provider has not confirmed; also finishes what a killed process left between its two steps. */
-export async function retryRevocations(runtime: Runtime): Promise<void> {
+/**
+ * Tries again what a provider has not confirmed; also finishes what a killed process left between its two steps.
+ * @param signal once it has aborted no further one is begun.
+ */
+export async function retryRevocations(runtime: Runtime, signal?: AbortSignal): Promise<void> {
   const due = await acrossOrganizations(runtime.database, "upkeep", (tx) =>
     tx.select().from(receipt).where(lte(receipt.nextAttemptAt, runtime.now())).limit(20),
   );
-  for (const pending of due) await withdraw(runtime, pending);
+  for (const pending of due) {
+    if (signal?.aborted === true) return;
+    await withdraw(runtime, pending);
+  }
 }

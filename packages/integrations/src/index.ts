@@ -14,6 +14,7 @@ export {
   organizationsOf,
   replayErasures,
 } from "./erase.ts";
+export { every, type EveryOptions } from "./every.ts";
 export { IntegrationError, type IntegrationErrorCode } from "./errors.ts";
 export { createIngress, type InboundRequest, type Ingress } from "./ingress.ts";
 export { jsonColumns } from "./json-columns.ts";

@@ -14,9 +14,10 @@ const BATCHES_MAX = 20;
 /**
  * Renews the credentials that expire soon, and tells the owners of those that cannot be renewed any more. Called every
  * minute by any number of processes; each credential is renewed by one of them.
+ * @param signal once it has aborted no further batch is begun.
  * @returns how many were renewed.
  */
-export async function renewCredentials(runtime: Runtime): Promise<number> {
+export async function renewCredentials(runtime: Runtime, signal?: AbortSignal): Promise<number> {
   let renewed = 0;
   for (let batch = 0; batch < BATCHES_MAX; batch++) {
     const outcomes = await runtime.vault.renewDue(BATCH);
@@ -29,7 +30,7 @@ export async function renewCredentials(runtime: Runtime): Promise<number> {
         ),
       );
     }
-    if (outcomes.length < BATCH) break;
+    if (outcomes.length < BATCH || signal?.aborted === true) break;
   }
   return renewed;
 }

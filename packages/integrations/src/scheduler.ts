@@ -1,6 +1,7 @@
 import { acrossOrganizations, type Queryable } from "@tributary/db";
 import { setTimeout as sleep } from "node:timers/promises";
 import { chores } from "./chores.ts";
+import { every } from "./every.ts";
 import { claimDue, type Lease, releaseAllLeases } from "./lease.ts";
 import { errorName, type Runtime } from "./runtime.ts";
 import { syncRun } from "./sync-run.ts";
@@ -80,9 +81,10 @@ export function startScheduler(runtime: Runtime, options: SchedulerOptions = {})
     await sleep(ms, undefined, { signal: interrupted.signal }).catch(() => {});
   };
   const looping = loop();
-  const chore = setInterval(() => {
-    chores(runtime).catch((error: unknown) => runtime.log.error({ error: errorName(error) }, "a chore failed"));
-  }, CHORES_MS);
+  const stopChores = every(() => chores(runtime, shutdown.signal), {
+    everyMs: CHORES_MS,
+    onError: (error) => runtime.log.error({ error: errorName(error) }, "a chore failed"),
+  });
 
   return {
     nudge: () => {
@@ -90,11 +92,9 @@ export function startScheduler(runtime: Runtime, options: SchedulerOptions = {})
       wakeUp();
     },
     stop: async () => {
-      clearInterval(chore);
       shutdown.abort(new Error("the scheduler is stopping"));
       wakeUp();
-      await looping;
-      await Promise.all(running);
+      await Promise.all([stopChores(), looping.then(() => Promise.all(running))]);
     },
   };
 }

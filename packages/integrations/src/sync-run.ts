@@ -3,6 +3,7 @@ import { ConnectorError, type Json, type Signal } from "@tributary/sdk";
 import { and, eq } from "drizzle-orm";
 import { channel } from "node:diagnostics_channel";
 import { COMMIT_SIGNALS_MAX, commit, LeaseLost } from "./commit.ts";
+import { every } from "./every.ts";
 import { extendLease, type Lease } from "./lease.ts";
 import { createRunLog } from "./run-log.ts";
 import { credentialScope, type Runtime } from "./runtime.ts";
@@ -40,12 +41,12 @@ export async function syncRun(
   const log = createRunLog(runtime.now);
   const lost = new AbortController();
   const signal = AbortSignal.any([shutdown, lost.signal, AbortSignal.timeout(RUN_MS_MAX)]);
-  const heartbeat = setInterval(() => {
-    withOrganization(runtime.database, lease.organizationId, (tx) => extendLease(tx, lease)).then(
-      (held) => held || lost.abort(new LeaseLost()),
-      () => {}, // The database is away: the lease runs out by itself, and the next commit is refused.
-    );
-  }, HEARTBEAT_MS);
+  const beat = async (): Promise<void> => {
+    const held = await withOrganization(runtime.database, lease.organizationId, (tx) => extendLease(tx, lease));
+    if (!held) lost.abort(new LeaseLost());
+  };
+  // When the database is away the lease runs out by itself, and the next commit is refused.
+  const stopHeartbeat = every(beat, { everyMs: HEARTBEAT_MS, onError: () => {} });
   const total = { events: 0, unchanged: 0 };
   let error: unknown;
   try {
@@ -63,7 +64,7 @@ export async function syncRun(
     const instructs = thrown instanceof ConnectorError || databaseUnavailableIn(thrown) !== undefined;
     error = signal.aborted && !instructs ? (signal.reason as unknown) : thrown;
   } finally {
-    clearInterval(heartbeat);
+    void stopHeartbeat();
   }
   const outcome = await settleRun(runtime, lease, { runId, log, error, interrupted: shutdown.aborted, ...total });
   steps.publish("run.settled");

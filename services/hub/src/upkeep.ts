@@ -1,5 +1,5 @@
 import type { Database } from "@tributary/db";
-import { errorName, type Log } from "@tributary/integrations";
+import { errorName, every, type Log } from "@tributary/integrations";
 import { consumersBehind, dropExpiredPartitions, ensurePartitions, ledgerBacklog } from "@tributary/pipeline";
 
 const EVERY_MS = 3_600_000;
@@ -33,16 +33,10 @@ export async function startUpkeep(options: UpkeepOptions): Promise<() => Promise
     await sweep();
   };
   await once();
-  let under: Promise<void> = Promise.resolve();
-  const timer = setInterval(() => {
-    under = once().catch((error: unknown) =>
-      log.error({ error: errorName(error) }, "upkeep failed; it is tried again in an hour"),
-    );
-  }, EVERY_MS);
-  return async () => {
-    clearInterval(timer);
-    await under;
-  };
+  return every(once, {
+    everyMs: EVERY_MS,
+    onError: (error) => log.error({ error: errorName(error) }, "upkeep failed; it is tried again in an hour"),
+  });
 }
 
 /** The last day of which events are dropped. */
