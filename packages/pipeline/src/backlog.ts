@@ -10,6 +10,8 @@ export interface Backlog {
   readonly bytes: number;
   /** When the oldest of them was committed, milliseconds since the epoch; undefined when nothing waits. */
   readonly oldestAtMs: number | undefined;
+  /** How long ago that was by the database's clock, which stamped it. */
+  readonly oldestAgeMs: number | undefined;
 }
 
 /** A row's entry in the index, and its place on its page. */
@@ -35,18 +37,20 @@ WITH waiting AS MATERIALIZED (
 )
 SELECT count(*)::int AS connections, coalesce(sum(events), 0)::float8 AS events,
   coalesce(sum(events) * (SELECT bytes + ${BYTES_BESIDE_ROW} FROM sample), 0)::float8 AS bytes,
-  (SELECT at FROM oldest)::float8 AS oldest_ms
+  (SELECT at FROM oldest)::float8 AS oldest_ms,
+  (SELECT date_part('epoch', clock_timestamp()) * 1000 - at FROM oldest)::float8 AS oldest_age_ms
 FROM waiting`;
 
 export async function ledgerBacklog(database: Database): Promise<Backlog> {
   const [row] = await acrossOrganizations(database, "upkeep", (tx) => run<Row>(tx, BACKLOG));
   if (row === undefined) return NOTHING;
-  const { connections, events, bytes, oldest_ms: oldest } = row;
+  const { connections, events, bytes, oldest_ms: oldest, oldest_age_ms: age } = row;
   return {
     connections,
     events,
     bytes: Math.round(bytes),
     oldestAtMs: oldest === null ? undefined : Math.round(oldest),
+    oldestAgeMs: age === null ? undefined : Math.round(age),
   };
 }
 
@@ -55,9 +59,10 @@ interface Row {
   readonly events: number;
   readonly bytes: number;
   readonly oldest_ms: number | null;
+  readonly oldest_age_ms: number | null;
 }
 
-const NOTHING: Backlog = { connections: 0, events: 0, bytes: 0, oldestAtMs: undefined };
+const NOTHING: Backlog = { connections: 0, events: 0, bytes: 0, oldestAtMs: undefined, oldestAgeMs: undefined };
 
 export interface BacklogState extends Backlog {
   readonly bytesMax: number;

@@ -71,16 +71,16 @@ LEFT JOIN pipeline.consumer_position s
   ON s.organization_id = c.organization_id AND s.consumer = c.name AND s.connection_id = p.connection_id
 WHERE p.head > coalesce(s.settled, 0) AND EXISTS (
   SELECT FROM pipeline.event e
-  WHERE e.connection_id = p.connection_id AND e.sequence > coalesce(s.settled, 0) AND e.day < $1::date
+  WHERE e.connection_id = p.connection_id AND e.sequence > coalesce(s.settled, 0) AND e.day < (clock_timestamp() AT TIME ZONE 'UTC')::date - $1::int
     AND (c.types = '{}' OR e.type = ANY (c.types)))
 GROUP BY 1, 2 ORDER BY 3 DESC LIMIT ${ROWS_MAX}`;
 
 /**
- * Consumers over HTTP that have not read events committed before a UTC day, and of how many connections: when those days
- * are dropped, they never get them.
+ * Consumers over HTTP that have not read events whose day is over by more than the retention, by the database's clock, and
+ * of how many connections: when those days are dropped, they never get them.
  */
 export const consumersBehind = (
   database: Database,
-  day: string,
+  retentionDays: number,
 ): Promise<readonly { readonly organizationId: string; readonly consumer: string; readonly connections: number }[]> =>
-  acrossOrganizations(database, "relay", (tx) => run(tx, BEHIND_RETENTION, [day]));
+  acrossOrganizations(database, "relay", (tx) => run(tx, BEHIND_RETENTION, [retentionDays]));

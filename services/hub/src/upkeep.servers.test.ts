@@ -36,14 +36,15 @@ const age = (days: number): Promise<unknown> =>
 const eventsKept = async (): Promise<number> =>
   (await asOwner(stage.database, (tx) => run(tx, "SELECT 1 FROM pipeline.event"))).length;
 
-async function upkeep(): Promise<unknown[]> {
+/** @param daysAhead of the database's clock, by this process's. */
+async function upkeep(daysAhead = 0): Promise<unknown[]> {
   const said: unknown[] = [];
   const say = (fields: Readonly<Record<string, unknown>>, message: string): void =>
     void said.push({ ...fields, message });
   const stop = await startUpkeep({
     database: stage.database,
     log: { info: say, warn: say, error: say },
-    now: () => new Date(),
+    now: () => new Date(Date.now() + daysAhead * 86_400_000),
     retentionDays: RETENTION_DAYS,
     relayed: true,
     sweep: () => Promise.resolve(),
@@ -73,6 +74,7 @@ it("says what a broker that is away holds back, and who misses what is dropped",
   );
   await age(RETENTION_DAYS - 1);
   expect(await upkeep()).toEqual([]);
+  expect(await upkeep(40), "by a clock that is ahead").toEqual([]);
   const missing = {
     organization: "acme",
     consumer: "slow",

@@ -39,17 +39,10 @@ export async function startUpkeep(options: UpkeepOptions): Promise<() => Promise
   });
 }
 
-/** The last day of which events are dropped. */
-const lastDay = ({ now, retentionDays }: UpkeepOptions): string =>
-  new Date(now().getTime() - retentionDays * DAY_MS).toISOString().slice(0, 10);
-
 /** A consumer over HTTP that was away for the whole retention misses what is dropped now: somebody should know. */
-async function tellLosses(options: UpkeepOptions): Promise<void> {
-  const { database, log } = options;
-  for (const { organizationId: organization, consumer, connections } of await consumersBehind(
-    database,
-    lastDay(options),
-  ))
+async function tellLosses({ database, log, retentionDays }: UpkeepOptions): Promise<void> {
+  const behind = await consumersBehind(database, retentionDays);
+  for (const { organizationId: organization, consumer, connections } of behind)
     log.warn(
       { organization, consumer, connections },
       "a consumer has not read events that have had their time: it will not get them",
@@ -57,9 +50,9 @@ async function tellLosses(options: UpkeepOptions): Promise<void> {
 }
 
 /** What waits for the broker outlives the retention; the disk is bounded by what may wait. */
-async function tellKept({ database, log, now, retentionDays, relayed }: UpkeepOptions): Promise<void> {
+async function tellKept({ database, log, retentionDays, relayed }: UpkeepOptions): Promise<void> {
   if (!relayed) return;
-  const { connections, events, bytes, oldestAtMs = Infinity } = await ledgerBacklog(database);
-  if (oldestAtMs >= now().getTime() - (retentionDays + 1) * DAY_MS) return;
+  const { connections, events, bytes, oldestAgeMs = 0 } = await ledgerBacklog(database);
+  if (oldestAgeMs <= (retentionDays + 1) * DAY_MS) return;
   log.warn({ connections, events, bytes }, "events wait for the broker for longer than they are kept: none is dropped");
 }

@@ -25,7 +25,7 @@ export function relayCommand(context: CommandContext): Command {
     .action((_options: object, command: Command) =>
       withData(context, async ({ database, config }) => {
         const status = await statusOf(database, config);
-        report(context, command, status, statusLines(status, context.now()));
+        report(context, command, status, statusLines(status));
       }),
     );
   relay
@@ -67,14 +67,14 @@ async function statusOf(database: Database, { natsUrl, backlogBytes: bytesMax }:
     pipelineFigures(database),
     ledgerBacklog(database),
   ]);
-  const { oldestAtMs, ...waiting } = backlog;
+  const { oldestAtMs, oldestAgeMs = null, ...waiting } = backlog;
   return {
     /** Without a broker nothing is published, and nothing waits. */
     broker: natsUrl !== undefined,
     led,
     acknowledgedAt: acknowledged === undefined ? null : iso(acknowledged.atMs),
     streamSequence: acknowledged?.streamSequence ?? null,
-    waiting: { ...waiting, bytesMax, oldestAt: oldestAtMs === undefined ? null : iso(oldestAtMs) },
+    waiting: { ...waiting, bytesMax, oldestAt: oldestAtMs === undefined ? null : iso(oldestAtMs), oldestAgeMs },
     parked,
   };
 }
@@ -92,10 +92,10 @@ function size(bytes: number): string {
 const iso = (ms: number): string => new Date(ms).toISOString();
 
 /** Each line that asks for something names the next step. */
-function statusLines({ broker, led, acknowledgedAt, streamSequence, waiting, parked }: Status, now: Date): string[] {
-  const { connections, events, bytes, bytesMax, oldestAt } = waiting;
+function statusLines({ broker, led, acknowledgedAt, streamSequence, waiting, parked }: Status): string[] {
+  const { connections, events, bytes, bytesMax, oldestAt, oldestAgeMs } = waiting;
   const since = oldestAt === null ? "" : ` since ${oldestAt}`;
-  const days = oldestAt === null ? 0 : (now.getTime() - Date.parse(oldestAt)) / 86_400_000;
+  const days = (oldestAgeMs ?? 0) / 86_400_000;
   return [
     ...(broker ? [] : ["NATS_URL is not set here: without a broker nothing is published"]),
     led
