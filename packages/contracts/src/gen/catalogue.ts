@@ -374,7 +374,7 @@ export const eventCatalogue: EventCatalogue = {
           "repeated": false,
           "mapKey": null,
           "oneof": null,
-          "personalData": false,
+          "personalData": true,
           "deprecated": false,
           "meaning": "Id of the owner, a person or an organisation."
         }
