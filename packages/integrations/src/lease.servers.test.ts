@@ -1,8 +1,8 @@
-import { type Database, migrate, openPostgres, run } from "@tributary/db";
+import { acrossOrganizations, type Database, migrate, openPostgres, type Queryable, run } from "@tributary/db";
 import { asOwner, type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
 import { migrations as pipelineTables } from "@tributary/pipeline";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { CLAIM, LEASE_SECONDS } from "./lease.ts";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { CLAIM, claimDue, type Lease, LEASE_SECONDS } from "./lease.ts";
 import { migrations } from "./migrations.ts";
 
 let server: PrivatePostgres;
@@ -45,5 +45,54 @@ describe("the plan of the claim", () => {
     const text = plan.map((row) => row["QUERY PLAN"]).join("\n");
     expect(text).toContain("connection_due");
     expect(text).not.toContain("Seq Scan on connection");
+    expect(text.match(/connection_due/g), "what is due is read once").toHaveLength(1);
+  });
+});
+
+describe("claims beside each other", () => {
+  let beside: Database;
+  beforeAll(async () => {
+    beside = openPostgres({ url: await server.createDatabase() });
+    await migrate(beside, [pipelineTables, migrations]);
+  });
+  afterAll(() => beside.close());
+  beforeEach(async () => {
+    await asOwner(beside, (tx) => run(tx, "TRUNCATE integrations.connection CASCADE"));
+    // Of 100 organisations, four in each.
+    await asOwner(beside, (tx) => run(tx, FILL, [400]));
+    await asOwner(beside, (tx) => run(tx, "UPDATE integrations.connection SET due_at = now() - interval '1 s'"));
+  });
+  const claiming = <T>(work: (tx: Queryable) => Promise<T>): Promise<T> =>
+    acrossOrganizations(beside, "scheduler", work);
+  const claim = (max: number): Promise<Lease[]> => claiming((tx) => claimDue(tx, max));
+  const organizationsOf = (leases: readonly { readonly organizationId: string }[]): number =>
+    new Set(leases.map(({ organizationId }) => organizationId)).size;
+
+  it("lock what they claim and nothing else, and wait for nobody", async () => {
+    const [first, second] = await claiming(async (tx) => {
+      const held = await run<Lease>(tx, CLAIM, [100, LEASE_SECONDS]);
+      // Not committed yet, so the rows that are held are due still to everybody else.
+      return [held, await claim(400)];
+    });
+    expect(organizationsOf(first)).toBe(100);
+    expect(second).toHaveLength(300);
+    expect(new Set([...first, ...second].map(({ connectionId }) => connectionId)).size).toBe(400);
+  });
+
+  it("give each connection to one of them, and lose none", async () => {
+    const claimed: Lease[] = [];
+    const claimer = async (): Promise<void> => {
+      for (;;) {
+        const leases = await claim(7);
+        claimed.push(...leases);
+        // Beside others a claim may come back empty while some is due still: the candidates were others' by then.
+        if (leases.length === 0) return;
+      }
+    };
+    for (let round = 0; round < 100 && claimed.length < 400; round++)
+      await Promise.all(Array.from({ length: 8 }, claimer));
+    expect(claimed).toHaveLength(400);
+    expect(new Set(claimed.map(({ connectionId }) => connectionId)).size).toBe(400);
+    expect(new Set(claimed.map(({ token }) => token))).toEqual(new Set([1]));
   });
 });

@@ -19,6 +19,10 @@ export const LEASE_SECONDS = 60;
  * second. Reads the index of due rows from its old end, at most eight times the claim, so the cost follows what is
  * claimed and not what exists. A claimed row's `due_at` is the end of its lease: a dead worker's rows become due by
  * themselves. Exported for the test of its plan.
+ *
+ * Candidates are locked one by one in the order of their turns, each by its key, until there are enough: who claims
+ * beside this finds all others free. A join of the candidates with the table read all that is due once more, and one of
+ * the table with what was picked may read it from end to end; an array of keys is looked up.
  */
 export const CLAIM = `
 WITH candidate AS (
@@ -29,16 +33,18 @@ WITH candidate AS (
 ), turn AS (
   SELECT id, due_at, row_number() OVER (PARTITION BY organization_id ORDER BY due_at) AS place FROM candidate
 ), picked AS (
-  SELECT c.id FROM turn t JOIN integrations.connection c ON c.id = t.id
-  WHERE c.due_at <= now() AND (c.lease_until IS NULL OR c.lease_until <= now())
-    AND c.state NOT IN ('paused', 'expired', 'disconnected')
+  SELECT held.id FROM (SELECT id, place, due_at FROM turn ORDER BY place, due_at OFFSET 0) AS t CROSS JOIN LATERAL (
+    SELECT c.id FROM integrations.connection c
+    WHERE c.id = t.id AND c.due_at <= now() AND (c.lease_until IS NULL OR c.lease_until <= now())
+      AND c.state NOT IN ('paused', 'expired', 'disconnected')
+    FOR UPDATE SKIP LOCKED
+  ) AS held
   ORDER BY t.place, t.due_at LIMIT $1::int
-  FOR UPDATE OF c SKIP LOCKED
 )
 UPDATE integrations.connection c
 SET lease_token = c.lease_token + 1, lease_until = now() + make_interval(secs => $2), due_at = now() + make_interval(secs => $2), wake = false
-FROM picked, integrations.credential k
-WHERE c.id = picked.id AND k.connection_id = c.id
+FROM integrations.credential k
+WHERE c.id = ANY (ARRAY(SELECT id FROM picked)) AND k.connection_id = c.id
 RETURNING c.id AS "connectionId", c.organization_id AS "organizationId", c.integration, k.id AS "credentialId", c.lease_token AS token`;
 
 /** The last statement of its transaction. */
