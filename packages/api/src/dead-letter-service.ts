@@ -11,7 +11,7 @@ import {
 import type { DeadLetter, DeadLetterChoice } from "@tributary/pipeline";
 import { payloadJson } from "./event-payload.ts";
 import { knownConsumer, knownType, pageSize } from "./event-service.ts";
-import { demand, identityOf, invalid, notThere } from "./rpc-context.ts";
+import { demand, identityOf, invalid, notThere, refused } from "./rpc-context.ts";
 import type { RpcOptions } from "./rpc-options.ts";
 
 const REASON_MAX = 500;
@@ -36,6 +36,7 @@ export function deadLetterService(router: ConnectRouter, { deadLetters, consumer
       if (request.personalData) demand(context, "integrations.manage");
       const letter = await deadLetters.get(organizationId, request.id);
       if (letter === undefined) throw notThere();
+      if (letter.eventGone) return { deadLetter: letterMessage(letter) };
       const payload = payloadJson(letter.type, letter.payload, request.personalData);
       return {
         deadLetter: letterMessage(letter),
@@ -69,8 +70,11 @@ export function deadLetterService(router: ConnectRouter, { deadLetters, consumer
   async function mustBeThere(organizationId: string, { id, consumer }: Choice): Promise<void> {
     const there = id === "" ? await consumers.get(organizationId, consumer) : await deadLetters.get(organizationId, id);
     if (there === undefined) throw notThere();
+    if ("eventGone" in there && there.eventGone) throw refused("conflict", EVENT_GONE);
   }
 }
+
+const EVENT_GONE = "The event was no longer retained when it was given up: there is nothing to deliver again. Drop it.";
 
 interface Choice {
   readonly id: string;
@@ -101,4 +105,5 @@ const letterMessage = (letter: DeadLetter): DeadLetterMessage =>
     state: letter.state === "dead" ? DeadLetterState.DEAD : DeadLetterState.REDRIVING,
     redrives: letter.redrives,
     replayId: letter.replayId,
+    eventGone: letter.eventGone,
   });

@@ -2,6 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { type Timestamp, timestampFromMs, timestampMs } from "@bufbuild/protobuf/wkt";
 import type { ConnectRouter, HandlerContext } from "@connectrpc/connect";
 import {
+  type AckRequest,
   type CatalogueField,
   EventService,
   type EventType,
@@ -59,7 +60,13 @@ export function eventService(
       const leave = places.take(identity.organizationId);
       const { signal, expired, done } = untilExpiry(identity, context.signal, runtime.now);
       try {
-        const wish = { organizationId: identity.organizationId, consumer, types: knownTypes(request.types), window };
+        const wish = {
+          organizationId: identity.organizationId,
+          consumer,
+          types: knownTypes(request.types),
+          window,
+          tellGone: request.tellGone,
+        };
         for await (const event of stream.subscribe({ ...wish, signal })) yield responseOf(event);
         if (expired()) throw refused("invalid_token", "the proof of who asks has expired");
       } finally {
@@ -79,7 +86,7 @@ export function eventService(
           outcome,
           replayId: request.replayId,
           redrive: request.redrive,
-          ...(outcome === "dead_letter" ? { reason: request.reason } : {}),
+          ...(outcome === "dead_letter" ? lastWords(request) : {}),
         })
         .catch((error: unknown) => {
           throw error instanceof SettlementRefused ? refused("not_found", error.message) : error;
@@ -189,6 +196,15 @@ export function eventService(
   }
 }
 
+/** What the consumer says of an event that it gives up. @throws ConnectError validation_failed. */
+function lastWords({ reason, attempts, eventId, type, subject }: AckRequest) {
+  for (const [field, text] of Object.entries({ event_id: eventId, type, subject }))
+    if (!VISIBLE.test(text)) throw invalid(`${field} is at most 256 visible ASCII characters`);
+  return { reason, attempts, said: { id: eventId, type, subject } };
+}
+
+const VISIBLE = /^[\x21-\x7e]{0,256}$/;
+
 const OUTCOMES: Readonly<Record<number, "handled" | "dead_letter">> = {
   [Outcome.UNSPECIFIED]: "handled",
   [Outcome.HANDLED]: "handled",
@@ -245,6 +261,12 @@ function uuid(id: string, field: string): string {
 }
 
 const responseOf = (event: StreamedEvent): SubscribeResponse =>
+  event.gone === undefined ? eventOf(event) : goneOf(event, event.gone);
+
+const goneOf = ({ organizationId, connectionId, sequence }: StreamedEvent, gone: bigint): SubscribeResponse =>
+  create(SubscribeResponseSchema, { organizationId, connectionId, sequence, gone });
+
+const eventOf = (event: StreamedEvent): SubscribeResponse =>
   create(SubscribeResponseSchema, {
     id: event.id,
     type: event.type,

@@ -1,5 +1,7 @@
 import type { Identity } from "@tributary/auth";
 import { ConnectionService, ConsumerService, DeadLetterService, EventService } from "@tributary/contracts";
+import { run } from "@tributary/db";
+import { asOwner } from "@tributary/db/testing";
 import type { Hono } from "hono";
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
@@ -44,7 +46,13 @@ async function call(
 }
 
 /** The server's streams speak in envelopes: a flag, a length, JSON. */
-async function* open(method: string, body: object, key = ACME, headers: Record<string, string> = {}) {
+async function* open(
+  method: string,
+  body: object,
+  key = ACME,
+  headers: Record<string, string> = {},
+  signal: AbortSignal | null = null,
+) {
   const text = Buffer.from(JSON.stringify(body));
   const head = Buffer.alloc(5);
   head.writeUInt32BE(text.length, 1);
@@ -57,6 +65,7 @@ async function* open(method: string, body: object, key = ACME, headers: Record<s
       ...headers,
     },
     body: Buffer.concat([head, text]),
+    signal,
   });
   yield* envelopes(response);
 }
@@ -327,4 +336,36 @@ describe("a stream", () => {
       30_000,
     );
   });
+});
+
+it("tells of what is gone who asks for it, and keeps of its dead letter what the consumer said", async () => {
+  const messages = async (count: number, more: object = {}) => {
+    const got: (string | undefined)[][] = [];
+    // As a connection does that ends: the consumer is free again.
+    const over = new AbortController();
+    for await (const { json } of open("EventService/Subscribe", { consumer: "late", ...more }, ACME, {}, over.signal)) {
+      const { sequence, gone = "0" } = json as { sequence?: string; gone?: string };
+      if (got.push([sequence, gone]) === count) over.abort();
+      if (over.signal.aborted) break;
+    }
+    return got;
+  };
+  const settle = (more: object) => call("EventService/Ack", { consumer: "late", connectionId, ...more });
+  expect(await messages(1)).toEqual([["1", "0"]]);
+  expect((await settle({ sequence: 1 })).status).toBe(200);
+  // What the retention does, a day at a time.
+  await asOwner(stage.database, (tx) => run(tx, "DELETE FROM pipeline.event WHERE sequence = 2"));
+  expect(await messages(1)).toEqual([["3", "0"]]);
+  expect(await messages(2, { tellGone: true })).toEqual([
+    ["2", "1"],
+    ["3", "0"],
+  ]);
+  const died = { sequence: 2, outcome: "OUTCOME_DEAD_LETTER", reason: "too late", attempts: 4 };
+  expect((await settle({ ...died, eventId: "two words" })).json).toMatchObject({ code: "invalid_argument" });
+  expect((await settle({ ...died, eventId })).status).toBe(200);
+  const { json } = await call("DeadLetterService/ListDeadLetters", { consumer: "late" });
+  expect(json).toMatchObject({ deadLetters: [{ eventId, attempts: 4, reason: "too late", eventGone: true }] });
+  const [{ id } = { id: "" }] = (json as unknown as { deadLetters: { id: string }[] }).deadLetters;
+  expect((await call("DeadLetterService/GetDeadLetter", { id })).json).not.toHaveProperty("payload");
+  expect((await call("DeadLetterService/RedriveDeadLetters", { id })).json).toMatchObject({ code: "aborted" });
 });

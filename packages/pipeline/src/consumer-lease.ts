@@ -1,5 +1,6 @@
 import { acrossOrganizations, type Database, run, withOrganization } from "@tributary/db";
 import { type AfterDeadLetter, ConsumerDiffers, HAS_ROOM, mustHaveRoom, typeDifferences } from "./consumers.ts";
+import { OLDEST_DAY } from "./partitions.ts";
 import type { ConsumerKey } from "./positions.ts";
 
 /** A stream serves its consumer as long as it renews. */
@@ -16,7 +17,7 @@ ON CONFLICT (organization_id, name) DO UPDATE
 SET last_seen_at = now(), holder = excluded.holder, until = excluded.until
 WHERE (c.holder IS NULL OR c.until < now() OR c.last_seen_at < now() - make_interval(secs => ${SILENT_SECONDS}))
   AND c.types @> excluded.types AND c.types <@ excluded.types
-RETURNING after_dead_letter AS "afterDeadLetter"`;
+RETURNING after_dead_letter AS "afterDeadLetter", (created_at AT TIME ZONE 'UTC')::date < ${OLDEST_DAY} AS outlived`;
 
 const TYPES = "SELECT types FROM pipeline.consumer WHERE organization_id = $1 AND name = $2";
 
@@ -27,6 +28,13 @@ WHERE organization_id = $1 AND name = $2 AND holder = $3 RETURNING name`;
 
 const RELEASE = "UPDATE pipeline.consumer SET holder = NULL WHERE organization_id = $1 AND name = $2 AND holder = $3";
 
+/** How a consumer is set up. */
+export interface Acquired {
+  readonly afterDeadLetter: AfterDeadLetter;
+  /** It was made before the oldest day that is retained. */
+  readonly outlived: boolean;
+}
+
 /**
  * Makes the consumer when it is new; one that stands is never changed.
  * @returns how it is set up, or undefined while another stream serves it. @throws ConsumerDiffers; ConsumerLimit.
@@ -36,11 +44,11 @@ export async function acquireConsumer(
   { organizationId, consumer }: ConsumerKey,
   types: readonly string[],
   holder: string,
-): Promise<{ readonly afterDeadLetter: AfterDeadLetter } | undefined> {
+): Promise<Acquired | undefined> {
   return withOrganization(database, organizationId, async (tx) => {
     const wanted = [...new Set(types)].toSorted();
     const params = [organizationId, consumer, wanted, holder];
-    const [acquired] = await run<{ afterDeadLetter: AfterDeadLetter }>(tx, ACQUIRE, params);
+    const [acquired] = await run<Acquired>(tx, ACQUIRE, params);
     if (acquired !== undefined) return acquired;
     const [stands] = await run<{ types: string[] }>(tx, TYPES, [organizationId, consumer]);
     const differences = typeDifferences(stands?.types ?? wanted, wanted);

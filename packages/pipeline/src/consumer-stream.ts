@@ -1,9 +1,10 @@
-import { type Database, type Queryable, withOrganization } from "@tributary/db";
+import { type Database, type Queryable, run, withOrganization } from "@tributary/db";
 import { createBell } from "./bell.ts";
 import type { Wake } from "./hand-off.ts";
 import { connectionIsHeld } from "./dead-letters.ts";
 import { createLane, type Lane } from "./lane.ts";
 import { eventsAfter, type LedgerEvent, type LedgerPlace } from "./ledger.ts";
+import { OLDEST_DAY } from "./partitions.ts";
 import { type ConsumerKey, type PositionWriter, readPositions, unreadConnections } from "./positions.ts";
 import { createRecent } from "./recent.ts";
 import { type AgainEvent, createReplayFeed } from "./replay-feed.ts";
@@ -36,6 +37,13 @@ export interface ConsumerStreamOptions extends ConsumerKey {
   readonly window: number;
   /** What follows a dead letter in its connection waits: one event of a connection is given out at a time. */
   readonly hold: boolean;
+  /** Says what was gone before it could be given out, instead of passing over it: see {@link AgainEvent.gone}. */
+  readonly tellGone: boolean;
+  /**
+   * It was there before everything that is retained: even where it has settled nothing, it could have had what is gone.
+   * A newcomer begins with what is retained.
+   */
+  readonly outlived: boolean;
   readonly signal: AbortSignal;
   /** Milliseconds that only ever grow. */
   readonly clock: () => number;
@@ -65,16 +73,14 @@ interface Step {
 }
 
 export function createConsumerStream(options: ConsumerStreamOptions): ConsumerStream {
-  const { database, positions, types, window, hold, signal, clock } = options;
+  const { database, positions, types, window, hold, tellGone, signal, clock } = options;
   const lanes = new Map<string, Lane>();
   /** Connections with something to read, in the order of their turns, each with a sequence that it has reached; 0: unknown. */
   const ready = new Map<string, bigint>();
   const recent = createRecent(clock);
   const inHand = createHand();
   const bell = createBell();
-  const reader = <T>(work: (tx: Queryable) => Promise<T>): Promise<T> =>
-    withOrganization(database, options.organizationId, work, "reader");
-  const wanted = (type: string): boolean => types.length === 0 || types.includes(type);
+  const reader = readerOf(database, options.organizationId);
   const feed = createReplayFeed({ ...options, ring: () => bell.ring() });
   /** Sent again and not settled. */
   const again = new Set<string>();
@@ -137,16 +143,16 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
     const limit = hold ? 1 : Math.max(1, Math.min(READ_EVENTS, weight, liveMax() - outstanding));
     const near = recent.after(connectionId, lane.read.sequence, limit);
     const steps =
-      near.length === 0
-        ? await fromLedger(lane, limit)
-        : near.map((event) => stepTo(lane.read, event, wanted(event.type)));
+      near.length === 0 ? await fromLedger(lane, limit) : near.map((event) => stepTo(lane.read, event, types));
     // The walk over all connections comes by again.
     if (steps === undefined) return;
     const before = inHand.bytes;
     for (const step of steps) take(lane, step);
     // The ledger ends before the head: what is missing was erased, or dropped with its day. Nobody waits for it.
-    if (near.length === 0 && steps.length < limit && head > lane.read.sequence)
-      lane.step({ ...lane.read, sequence: head }, false);
+    if (near.length === 0 && steps.length < limit && head > lane.read.sequence) {
+      const dropped = tellGone && (await reader((tx) => headIsDropped(tx, options.organizationId, connectionId)));
+      passOver(lane, head, dropped);
+    }
     inHand.weigh(steps.length, before);
     if (steps.length === limit) ready.set(connectionId, head);
     if (lane.outstanding === 0) save(lane);
@@ -162,9 +168,26 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
     );
 
   function take(lane: Lane, { place, event }: Step): void {
+    // The ledger has no gaps of its own.
+    if (place.sequence > lane.read.sequence + 1n) passOver(lane, place.sequence - 1n, tellGone);
     if (!lane.step(place, event !== undefined) || event === undefined) return;
     outstanding++;
     inHand.push(event);
+  }
+
+  function passOver(lane: Lane, sequence: bigint, told: boolean): void {
+    // Events up to there are no longer in the ledger.
+    if (sequence <= lane.read.sequence) return;
+    const gone = lane.pass({ ...lane.read, sequence }, told && (lane.read.sequence > 0n || options.outlived));
+    if (gone === 0n) return;
+    outstanding++;
+    inHand.push({
+      ...NO_EVENT,
+      organizationId: options.organizationId,
+      connectionId: lane.connectionId,
+      sequence,
+      gone,
+    });
   }
 
   async function openLane(connectionId: string): Promise<Lane> {
@@ -268,22 +291,49 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
   };
 }
 
-const stepTo = (read: LedgerPlace, event: LedgerEvent, wanted: boolean): Step => ({
+const readerOf =
+  (database: Database, organizationId: string) =>
+  <T>(work: (tx: Queryable) => Promise<T>): Promise<T> =>
+    withOrganization(database, organizationId, work, "reader");
+
+/** What a message that tells of gone events says besides. */
+const NO_EVENT = {
+  connector: "",
+  id: "",
+  type: "",
+  subject: "",
+  objectKey: "",
+  timeMs: 0,
+  backfill: false,
+  traceparent: "",
+  payload: new Uint8Array(),
+};
+
+const HEAD_IS_DROPPED = `
+SELECT day < ${OLDEST_DAY} AS dropped FROM pipeline.position WHERE organization_id = $1 AND connection_id = $2`;
+
+/** Tells a connection whose last day was dropped from one that was erased. */
+const headIsDropped = async (tx: Queryable, organizationId: string, connectionId: string): Promise<boolean> =>
+  (await run<{ dropped: boolean }>(tx, HEAD_IS_DROPPED, [organizationId, connectionId]))[0]?.dropped === true;
+
+const stepTo = (read: LedgerPlace, event: LedgerEvent, types: readonly string[]): Step => ({
   place: { ...read, sequence: event.sequence },
-  event: wanted ? event : undefined,
+  event: types.length === 0 || types.includes(event.type) ? event : undefined,
 });
+
+type Handed = LedgerEvent & Pick<AgainEvent, "gone">;
 
 /** Events read and not yet given out, and what they weigh. */
 function createHand() {
-  const events: LedgerEvent[] = [];
+  const events: Handed[] = [];
   let bytes = 0;
   let eventBytes = 0;
   return {
-    push: (event: LedgerEvent): void => {
+    push: (event: Handed): void => {
       events.push(event);
       bytes += event.payload.length;
     },
-    shift: (): LedgerEvent | undefined => {
+    shift: (): Handed | undefined => {
       const event = events.shift();
       bytes -= event?.payload.length ?? 0;
       return event;

@@ -5,6 +5,7 @@ import { asOwner } from "@tributary/db/testing";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { keepLetter } from "./dead-letter-intake.ts";
 import { createDeadLetters, trimDeadLetters } from "./dead-letters.ts";
+import { deleteConnectionEvents } from "./ledger.ts";
 import { migrations } from "./migrations.ts";
 import type { BrokerLetter, SideEvent, SideRoad } from "./side-road.ts";
 import type { StreamedEvent } from "./stream.ts";
@@ -164,6 +165,7 @@ describe("a dead letter", () => {
     await write(a, 2);
     const reader = read({ fate: () => "dead_letter" });
     await reader.until(2);
+    await reader.settled();
     await reader.close();
     await asOwner(database, (tx) =>
       run(tx, "DELETE FROM pipeline.event WHERE connection_id = $1 AND sequence = 1", [a]),
@@ -190,6 +192,57 @@ describe("a dead letter", () => {
       more: false,
     });
     expect(await letters().drop(organizationId, { consumer: "billing" })).toEqual({ count: 1, more: false });
+  });
+
+  it("says how often its consumer tried, also the last time", async () => {
+    await write(randomUUID(), 1);
+    const reader = read({ fate: () => "none" });
+    await reader.until(1);
+    const die = (event: StreamedEvent | undefined, attempts: number) =>
+      stage.stream.settle({ ...(event as StreamedEvent), consumer: "billing", outcome: "dead_letter", attempts });
+    const tries = async () => (await letters().list({ organizationId, limit: 1 })).letters[0]?.attempts;
+    await die(reader.got[0], 2 ** 32 - 1);
+    expect(await tries()).toBe(2 ** 31 - 1);
+    await letters().redrive(organizationId, { consumer: "billing" });
+    await reader.until(2);
+    await die(reader.got[1], 3);
+    expect(await tries()).toBe(3);
+    await reader.close();
+  });
+
+  it("of an event that went with its day keeps what its consumer says of it, and is delivered to nobody again", async () => {
+    const [a, b] = [randomUUID(), randomUUID()];
+    await write(a, 1);
+    await write(b, 2);
+    const reader = read({ fate: () => "none" });
+    await reader.until(3);
+    await stage.expire(a, 1);
+    await stage.expire(b, 1);
+    const dead = reader.got.filter(({ sequence }) => sequence === 1n);
+    for (const event of dead) await reader.settle(event, "dead_letter");
+    await reader.close();
+    const { letters: found } = await letters().list({ organizationId, limit: 10 });
+    expect(new Set(found.map(({ connectionId }) => connectionId))).toEqual(new Set([a, b]));
+    for (const letter of found) {
+      const { id, subject } = dead.find(({ connectionId }) => connectionId === letter.connectionId) as StreamedEvent;
+      const said = { id, type: "a.v1.Wanted", subject, connector: "todoist", reason: "why", attempts: 7 };
+      expect(letter).toMatchObject({ ...said, eventGone: true, state: "dead" });
+    }
+    expect(await letters().redrive(organizationId, { consumer: "billing" })).toEqual({ count: 0, more: false });
+    expect(await letters().drop(organizationId, { consumer: "billing" })).toEqual({ count: 2, more: false });
+  });
+
+  it("of an event that was erased is none: nothing is kept, and its consumer goes on", async () => {
+    const a = randomUUID();
+    await write(a, 1);
+    const reader = read({ fate: () => "none" });
+    await reader.until(1);
+    await stage.expire(randomUUID(), 1);
+    await asOwner(database, (tx) => deleteConnectionEvents(tx, organizationId, a));
+    await reader.settle(reader.got[0] as StreamedEvent, "dead_letter");
+    await reader.close();
+    expect((await letters().list({ organizationId, limit: 10 })).letters).toEqual([]);
+    expect(await position()).toEqual([{ settled: 1n }]);
   });
 
   it("of a consumer that holds keeps the rest of its connection waiting, and no other, until it is handled or dropped", async () => {

@@ -1,5 +1,6 @@
 import { acrossOrganizations, type Database, type Queryable, run, withOrganization } from "@tributary/db";
 import type { LedgerEvent } from "./ledger.ts";
+import { OLDEST_DAY } from "./partitions.ts";
 import { pageToken, readPageToken } from "./page-token.ts";
 import type { SideRoad } from "./side-road.ts";
 
@@ -18,6 +19,8 @@ export interface DeadLetter extends LedgerEvent {
   readonly redrives: number;
   /** The replay that brought the event; "" for a live one. */
   readonly replayId: string;
+  /** The ledger had dropped the event before it died: there is no copy of it, and nothing to deliver again. */
+  readonly eventGone: boolean;
 }
 
 export interface DeadLetterQuery {
@@ -45,7 +48,7 @@ export interface DeadLetters {
   get(organizationId: string, id: string): Promise<DeadLetter | undefined>;
   /**
    * Has them delivered again to their consumer, marked: over HTTP its stream takes them up within a second; over NATS
-   * they are published on the replay stream and are no dead letters any more.
+   * they are published on the replay stream and are no dead letters any more. Those whose event is gone stay.
    * @throws SideRoadAway when some belong to a consumer on NATS and the broker does not take them: those stay.
    */
   redrive(organizationId: string, choice: DeadLetterChoice): Promise<Counted>;
@@ -151,9 +154,13 @@ async function redrivePage(
 const CHOSEN = `organization_id = $1 AND ($2::uuid IS NULL OR id = $2) AND ($3::text IS NULL OR consumer = $3)
   AND ($4::text IS NULL OR type = $4)`;
 
+/** Every event is about some object: a letter that names none has no copy of its event. */
+const COPIED = "object_key <> ''";
+
 const REDRIVE = `
 WITH chosen AS (
   SELECT organization_id, id FROM pipeline.dead_letter WHERE ${CHOSEN} AND road = 'http' AND state = 'dead'
+    AND ${COPIED}
   ORDER BY died_at LIMIT $5 FOR UPDATE
 ), moved AS (
   UPDATE pipeline.dead_letter d SET state = 'redriving', redrives = redrives + 1 FROM chosen c
@@ -172,7 +179,8 @@ SELECT count(*) AS n FROM gone`;
 
 const columns = (payload: string): string => `id AS letter_id, consumer, road, event_id, type, connection_id, sequence,
   reason, attempts, date_part('epoch', died_at) * 1000 AS died_ms, died_at::text AS died_at, state, redrives, replay_id,
-  connector, subject, object_key, date_part('epoch', time) * 1000 AS time_ms, backfill, traceparent, ${payload} AS payload`;
+  connector, subject, object_key, date_part('epoch', time) * 1000 AS time_ms, backfill, traceparent, ${payload} AS payload,
+  NOT (${COPIED}) AS event_gone`;
 
 const NATS_LETTERS = `
 SELECT ${columns("payload")} FROM pipeline.dead_letter WHERE ${CHOSEN} AND road = 'nats'
@@ -212,6 +220,7 @@ export interface LetterRow {
   readonly backfill: boolean;
   readonly traceparent: string;
   readonly payload: Uint8Array;
+  readonly event_gone: boolean;
 }
 
 function letterOf(organizationId: string, row: LetterRow): DeadLetter {
@@ -237,6 +246,7 @@ function letterOf(organizationId: string, row: LetterRow): DeadLetter {
     backfill: row.backfill,
     traceparent: row.traceparent,
     payload: row.payload,
+    eventGone: row.event_gone,
   };
 }
 
@@ -284,6 +294,10 @@ export interface LetterFate {
   readonly sequence: bigint;
   readonly replayId: string;
   readonly reason: string;
+  /** How often the consumer had tried; 0 when it did not say. */
+  readonly attempts: number;
+  /** What the consumer says of the event: kept where nobody else knows any more. */
+  readonly said: { readonly id: string; readonly type: string; readonly subject: string };
 }
 
 const REASON_CHARACTERS_MAX = 500;
@@ -291,37 +305,50 @@ const REASON_CHARACTERS_MAX = 500;
 /** A consumer's own words as the database can keep them: it has no character 0, and nothing may fail for that. */
 export const storable = (words: string): string => words.slice(0, REASON_CHARACTERS_MAX).replaceAll("\0", "\u{FFFD}");
 
+/**
+ * An event that the ledger has dropped with its day leaves a letter with what the consumer says of it, for the reason is
+ * to be kept. Where one has been erased, nothing is: then the connection has no later event either, though its last one
+ * would still be retained.
+ */
 const BURY = `
 INSERT INTO pipeline.dead_letter AS d (organization_id, consumer, connection_id, sequence, replay_id, event_id, type,
-  reason, died_at, connector, subject, object_key, time, backfill, traceparent, payload)
-SELECT e.organization_id, c.name, e.connection_id, e.sequence, $5, e.id, e.type, $6, now(), e.connector, e.subject,
-  e.object_key, e.time, e.backfill, e.traceparent, e.payload
-FROM pipeline.event e JOIN pipeline.consumer c ON c.organization_id = e.organization_id AND c.name = $2
-WHERE e.organization_id = $1 AND e.connection_id = $3 AND e.sequence = $4
+  reason, attempts, died_at, connector, subject, object_key, time, backfill, traceparent, payload)
+SELECT c.organization_id, c.name, p.connection_id, $4, $5, coalesce(e.id, $8), coalesce(e.type, $9), $6, $7, now(),
+  coalesce(e.connector, split_part($10, '.', 4)), coalesce(e.subject, $10), coalesce(e.object_key, ''),
+  coalesce(e.time, 'epoch'), coalesce(e.backfill, false), coalesce(e.traceparent, ''), coalesce(e.payload, '')
+FROM pipeline.consumer c
+JOIN pipeline.position p ON p.organization_id = $1 AND p.connection_id = $3 AND p.head >= $4
+LEFT JOIN pipeline.event e ON e.organization_id = $1 AND e.connection_id = $3 AND e.sequence = $4
+WHERE c.organization_id = $1 AND c.name = $2 AND (e.id IS NOT NULL OR p.day < ${OLDEST_DAY} OR EXISTS (
+  SELECT FROM pipeline.event n WHERE n.organization_id = $1 AND n.connection_id = $3 AND n.sequence > $4))
 ON CONFLICT DO NOTHING`;
 
-/** Keeps an event of the ledger as a dead letter. Again changes nothing. */
+/** Keeps an event as a dead letter, with a copy of it where the ledger still has it. Again changes nothing. */
 export async function bury(database: Database, fate: LetterFate): Promise<void> {
-  const { organizationId, consumer, connectionId, sequence, replayId, reason } = fate;
-  const params = [organizationId, consumer, connectionId, sequence, replayId, storable(reason)];
+  const { organizationId, consumer, connectionId, sequence, replayId, reason, said } = fate;
+  const key = [organizationId, consumer, connectionId, sequence, replayId];
+  const params = [...key, storable(reason), countable(fate.attempts), said.id, said.type, said.subject];
   await withOrganization(database, organizationId, (tx) => run(tx, BURY, params));
 }
+
+/** What a column of the database can count. */
+const countable = (attempts: number): number => Math.min(attempts, 2 ** 31 - 1);
 
 const REVIVED = `
 DELETE FROM pipeline.dead_letter WHERE organization_id = $1 AND road = 'http' AND consumer = $2 AND connection_id = $3
   AND sequence = $4 AND replay_id = $5 AND state = 'redriving'`;
 
 const DIED_AGAIN = `
-UPDATE pipeline.dead_letter SET state = 'dead', reason = $6, died_at = now()
+UPDATE pipeline.dead_letter SET state = 'dead', reason = $6, attempts = $7, died_at = now()
 WHERE organization_id = $1 AND road = 'http' AND consumer = $2 AND connection_id = $3 AND sequence = $4
   AND replay_id = $5 AND state = 'redriving'`;
 
 /** Settles a letter that was delivered again: gone when it was handled, dead again otherwise. Again changes nothing. */
 export async function settleRedriven(database: Database, fate: LetterFate, handled: boolean): Promise<void> {
-  const { organizationId, consumer, connectionId, sequence, replayId, reason } = fate;
+  const { organizationId, consumer, connectionId, sequence, replayId, reason, attempts } = fate;
   const key = [organizationId, consumer, connectionId, sequence, replayId];
   await withOrganization(database, organizationId, (tx) =>
-    run(tx, handled ? REVIVED : DIED_AGAIN, handled ? key : [...key, storable(reason)]),
+    run(tx, handled ? REVIVED : DIED_AGAIN, handled ? key : [...key, storable(reason), countable(attempts)]),
   );
 }
 

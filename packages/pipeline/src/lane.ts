@@ -14,6 +14,11 @@ export interface Lane {
   readonly outstanding: number;
   /** Looked at up to here; `wanted` is handed out now. Skips what was settled before it was read. @returns false then. */
   step(place: LedgerPlace, wanted: boolean): boolean;
+  /**
+   * Everything up to here is gone. Where that is told, the last of it stands for what was handed out, and the position
+   * stays before all of it until that is settled. @returns how many of them had not been settled.
+   */
+  pass(place: LedgerPlace, told: boolean): bigint;
   /** @returns whether the event was outstanding. */
   settle(sequence: bigint): boolean;
   /** Takes in what the database says, which another process may have moved. @returns how many this settled. */
@@ -24,6 +29,8 @@ export function createLane(connectionId: string, stored: StoredPosition | undefi
   let read: LedgerPlace = { sequence: stored?.settled ?? 0n };
   /** In ascending order, which is the order of insertion. */
   const outstanding = new Set<bigint>();
+  /** The last of what is gone, by the first of it, which stands in `outstanding`. */
+  const gone = new Map<bigint, bigint>();
   /** Settled before it was read. */
   const early = new Set(stored?.ahead);
   return {
@@ -44,8 +51,20 @@ export function createLane(connectionId: string, stored: StoredPosition | undefi
       outstanding.add(place.sequence);
       return true;
     },
+    pass: (place, told) => {
+      const first = read.sequence + 1n;
+      let unsettled = place.sequence - read.sequence;
+      for (const sequence of early) if (sequence <= place.sequence && early.delete(sequence)) unsettled--;
+      read = place;
+      if (!told || unsettled === 0n) return 0n;
+      outstanding.add(first);
+      gone.set(place.sequence, first);
+      return unsettled;
+    },
     settle: (sequence) => {
-      if (outstanding.delete(sequence)) return true;
+      const first = gone.get(sequence) ?? sequence;
+      gone.delete(sequence);
+      if (outstanding.delete(first)) return true;
       if (sequence > read.sequence) early.add(sequence);
       return false;
     },

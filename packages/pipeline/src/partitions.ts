@@ -78,6 +78,12 @@ DELETE FROM pipeline.event_default e WHERE e.day < $1::date AND NOT ($2 AND EXIS
   SELECT 1 FROM pipeline.position p WHERE p.connection_id = e.connection_id AND p.head > p.published
     AND p.parked_sequence IS NULL AND e.sequence > p.published))`;
 
+/** SQL: the day of the oldest partition, which is as far back as the ledger goes; "-infinity" without any. */
+export const OLDEST_DAY = `(
+  SELECT coalesce(min(to_date(right(r.relname, 8), 'YYYYMMDD')), '-infinity') FROM pg_inherits i
+  JOIN pg_class r ON r.oid = i.inhrelid
+  WHERE i.inhparent = 'pipeline.event'::regclass AND r.relname ~ '^event_[0-9]{8}$')`;
+
 async function partitionDays(tx: Queryable): Promise<string[]> {
   const names = await run<{ name: string }>(tx, PARTITIONS);
   return names.flatMap(({ name }) => {

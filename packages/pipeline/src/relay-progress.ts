@@ -1,6 +1,7 @@
 import { acrossOrganizations, type Database, run } from "@tributary/db";
 import type { Broker, StreamState } from "./jetstream.ts";
 import type { LedgerEvent } from "./ledger.ts";
+import { OLDEST_DAY } from "./partitions.ts";
 
 /** The relay's word is only taken while it holds this. */
 export interface Leadership {
@@ -221,10 +222,7 @@ const LEADER = "SELECT 1 FROM pipeline.relay_leader WHERE stream = $1 AND holder
 
 /** A connection whose last event was dropped has nothing to publish again: of a million most are quiet. */
 const START_OVER = `
-UPDATE pipeline.position SET published = 0 WHERE published > 0 AND day >= (
-  SELECT coalesce(min(to_date(right(c.relname, 8), 'YYYYMMDD')), '-infinity') FROM pg_inherits i
-  JOIN pg_class c ON c.oid = i.inhrelid
-  WHERE i.inhparent = 'pipeline.event'::regclass AND c.relname ~ '^event_[0-9]{8}$')`;
+UPDATE pipeline.position SET published = 0 WHERE published > 0 AND day >= ${OLDEST_DAY}`;
 
 /** Of a stream made anew nothing is known to be there: everything that is retained is published again. */
 function startOver(database: Database, { stream, holder, token }: Leadership): Promise<void> {

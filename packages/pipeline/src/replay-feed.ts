@@ -11,6 +11,11 @@ export interface AgainEvent extends LedgerEvent {
   readonly replayId: string;
   /** 0 for a replayed event. */
   readonly redrive: number;
+  /**
+   * Absent for an event. Otherwise this is none: so many events of the connection, of whatever type, the last of them
+   * `sequence`, were dropped from the ledger before they could be given out.
+   */
+  readonly gone?: bigint;
 }
 
 /**

@@ -3,13 +3,14 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type Attempts, createAttempts } from "./attempts.ts";
 import {
   acquireConsumer,
+  type Acquired,
   releaseAllConsumers,
   releaseConsumer,
   RENEW_EVERY_MS,
   renewConsumer,
 } from "./consumer-lease.ts";
 import { type ConsumerStream, createConsumerStream } from "./consumer-stream.ts";
-import { bury, settleRedriven } from "./dead-letters.ts";
+import { bury, type LetterFate, settleRedriven } from "./dead-letters.ts";
 import type { HandOff } from "./hand-off.ts";
 import { consumerKey, type ConsumerKey, createPositionWriter, SettlementRefused, settleStored } from "./positions.ts";
 import { type AgainEvent, consumersWithWork } from "./replay-feed.ts";
@@ -20,6 +21,8 @@ export interface SubscribeOptions extends ConsumerKey {
   readonly types: readonly string[];
   /** Events outstanding at most, 1 to {@link WINDOW_MAX}. */
   readonly window: number;
+  /** Whether to say what was gone before it could be sent: see {@link AgainEvent.gone}. Default: it is passed over. */
+  readonly tellGone?: boolean;
   /** Ends the stream, without an error. */
   readonly signal: AbortSignal;
 }
@@ -37,6 +40,10 @@ export interface Settlement extends ConsumerKey {
   readonly outcome: "handled" | "dead_letter";
   /** Why, for a dead letter; cut at 500 characters. */
   readonly reason?: string;
+  /** How often the subscriber had tried, for a dead letter. Default 0: not said. */
+  readonly attempts?: number;
+  /** The event as it came, for a dead letter: kept where the ledger has it no more. Default: nothing is known of it. */
+  readonly said?: { readonly id: string; readonly type: string; readonly subject: string };
   /** As the event came: the replay that brought it, and how often its dead letter was sent again. */
   readonly replayId?: string;
   readonly redrive?: number;
@@ -48,7 +55,8 @@ export interface EventStream {
    * Events in order within each connection, starting behind what the consumer has settled; a new consumer starts with
    * the oldest that is retained. Stays open and carries what is committed. An event that is not settled is sent again
    * after the next subscribe. One stream serves a consumer at a time: a second waits its turn.
-   * Besides, as marked: replays and redriven dead letters, in the same window and without moving any position.
+   * Besides, as marked: replays and redriven dead letters, in the same window and without moving any position; and where
+   * it is asked for, what the retention has taken before the consumer came to it, which is settled like an event.
    * @throws ConsumerDiffers when the consumer stands with other types; ConsumerTaken when a newcomer took the consumer over, because this stream's subscriber was silent; RangeError.
    */
   subscribe(options: SubscribeOptions): AsyncGenerator<StreamedEvent>;
@@ -126,10 +134,12 @@ export async function createEventStream(options: EventStreamOptions): Promise<Ev
     const holder = uuid();
     const over = new AbortController();
     const signal = AbortSignal.any([wish.signal, stopped.signal, over.signal]);
-    const hold = await acquire(wish, holder, signal);
-    if (hold === undefined) return;
+    const acquired = await acquire(wish, holder, signal);
+    if (acquired === undefined) return;
+    const { afterDeadLetter, outlived } = acquired;
+    const set = { hold: afterDeadLetter === "hold", outlived, tellGone: wish.tellGone ?? false };
     const key = consumerKey(wish);
-    const stream = createConsumerStream({ ...wish, hold, database, positions, clock, signal });
+    const stream = createConsumerStream({ ...wish, ...set, database, positions, clock, signal });
     const attempts = remembered.get(key) ?? createAttempts();
     const entry: Served = { stream, attempts, alive: true };
     served.set(key, entry);
@@ -148,11 +158,11 @@ export async function createEventStream(options: EventStreamOptions): Promise<Ev
     }
   }
 
-  /** Waits until nobody else serves the consumer. @returns whether it holds; undefined when the caller gave up first. */
-  async function acquire(wish: SubscribeOptions, holder: string, signal: AbortSignal): Promise<boolean | undefined> {
+  /** Waits until nobody else serves the consumer. @returns undefined when the caller gave up first. */
+  async function acquire(wish: SubscribeOptions, holder: string, signal: AbortSignal): Promise<Acquired | undefined> {
     while (!signal.aborted) {
       const acquired = await acquireConsumer(database, wish, wish.types, holder);
-      if (acquired !== undefined) return acquired.afterDeadLetter === "hold";
+      if (acquired !== undefined) return acquired;
       await sleep(250, undefined, { signal }).catch(() => {});
     }
     return undefined;
@@ -222,11 +232,12 @@ export async function createEventStream(options: EventStreamOptions): Promise<Ev
 
 const WATCH_EVERY_MS = 1_000;
 
-const fateOf = ({ organizationId, consumer, connectionId, sequence, replayId = "", reason = "" }: Settlement) => ({
-  organizationId,
-  consumer,
-  connectionId,
-  sequence,
-  replayId,
-  reason,
+const fateOf = (settlement: Settlement): LetterFate => ({
+  replayId: "",
+  reason: "",
+  attempts: 0,
+  said: UNSAID,
+  ...settlement,
 });
+
+const UNSAID = { id: "", type: "", subject: "" };

@@ -1,9 +1,11 @@
-import { type Database, withOrganization } from "@tributary/db";
+import { type Database, run, withOrganization } from "@tributary/db";
+import { asOwner } from "@tributary/db/testing";
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { append } from "../append.ts";
 import { type Consumers, createConsumers } from "../consumers.ts";
 import { createHandOff, type HandOff } from "../hand-off.ts";
+import { dropExpiredPartitions, ensurePartitions } from "../partitions.ts";
 import { createEventStream, type EventStream, type StreamedEvent } from "../stream.ts";
 import { sampleBatch } from "./sample-batch.ts";
 
@@ -15,6 +17,8 @@ export interface StreamStage {
   readonly consumers: Consumers;
   /** Commits events of a connection, and tells the stream of them. */
   write(connectionId: string, count: number, types?: readonly string[]): Promise<void>;
+  /** Lets the events of a connection up to a sequence have had their time: they go with their day. */
+  expire(connectionId: string, upTo: number): Promise<void>;
   /** Subscribes, and settles each event as its fate is. */
   read(options?: ReadOptions): Reader;
   /** Ends the stream, as a hub's end does, and opens it anew. */
@@ -29,6 +33,7 @@ export interface ReadOptions {
   readonly consumer?: string;
   /** Default: every event is handled. */
   readonly fate?: (event: StreamedEvent) => Fate;
+  readonly tellGone?: boolean;
 }
 
 export type Fate = "handled" | "dead_letter" | "none";
@@ -44,6 +49,9 @@ export interface Reader {
   close(): Promise<void>;
 }
 
+/** Longer than events are kept. */
+const EXPIRED_MS = 40 * 86_400_000;
+
 export async function openStreamStage(database: Database, organizationId: string): Promise<StreamStage> {
   const handOff = await createHandOff({ database, process: randomUUID() });
   let stream = await createEventStream({ database, handOff });
@@ -58,19 +66,34 @@ export async function openStreamStage(database: Database, organizationId: string
       const first = await withOrganization(database, organizationId, (tx) => append(tx, batch));
       handOff.committed(batch, first);
     },
-    read: ({ window = 256, types = [], consumer = "billing", fate = (): Fate => "handled" } = {}) => {
+    expire: async (connectionId, upTo) => {
+      const now = new Date();
+      await ensurePartitions(database, now);
+      await asOwner(database, async (tx) => {
+        const params = [new Date(now.getTime() - EXPIRED_MS).toISOString().slice(0, 10), connectionId, upTo];
+        await run(tx, "SELECT pipeline.make_partition($1::date)", params.slice(0, 1));
+        await run(tx, "UPDATE pipeline.event SET day = $1 WHERE connection_id = $2 AND sequence <= $3", params);
+        await run(tx, "UPDATE pipeline.position SET day = $1 WHERE connection_id = $2 AND head <= $3", params);
+      });
+      await dropExpiredPartitions(database, now);
+    },
+    read: ({ window = 256, types = [], consumer = "billing", fate = (): Fate => "handled", tellGone = false } = {}) => {
       const on = stream;
       const abort = new AbortController();
       const got: StreamedEvent[] = [];
-      const settling: Promise<void>[] = [];
+      const fates: Promise<void>[] = [];
       const settle = (event: StreamedEvent, outcome: "handled" | "dead_letter" = "handled"): Promise<void> =>
-        on.settle({ ...event, consumer, outcome, reason: "why" });
-      const settled = async (): Promise<void> => void (await Promise.all(settling));
+        on.settle({ ...event, consumer, outcome, reason: "why", attempts: 7, said: event });
+      const settled = async (): Promise<void> => void (await Promise.all(fates));
       const reading = (async () => {
-        for await (const event of on.subscribe({ organizationId, consumer, types, window, signal: abort.signal })) {
+        const wish = { organizationId, consumer, types, window, tellGone, signal: abort.signal };
+        for await (const event of on.subscribe(wish)) {
           got.push(event);
           const outcome = fate(event);
-          if (outcome !== "none") settling.push(settle(event, outcome));
+          if (outcome === "none") continue;
+          const settling = settle(event, outcome);
+          fates.push(settling);
+          settling.catch(() => {});
         }
       })();
       return {
