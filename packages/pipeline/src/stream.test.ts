@@ -187,7 +187,7 @@ describe("a stream", () => {
       }),
       { numRuns: 6 },
     );
-    // Some 2,000 commits to PGlite, which a machine that is busy with others has taken a minute for.
+    // Thousands of events in PGlite, which a machine that is busy with others has taken a minute for.
   }, 240_000);
 
   it("serves one subscriber of a name at a time; the next begins when the first leaves", async () => {

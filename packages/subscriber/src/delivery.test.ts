@@ -19,38 +19,13 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { drop, type EventContext, type Inbox, subscribe, type SubscribeOptions, type Subscription } from "./index.ts";
-import { completed, type FakeHub, Outcome, startFakeHub, TOKEN } from "./testing/fake-hub.ts";
+import { afterEach, describe, expect, it } from "vitest";
+import { drop, type Inbox, subscribe } from "./index.ts";
+import { completed, Outcome, TOKEN } from "./testing/fake-hub.ts";
+import { until, useHubStage } from "./testing/hub-stage.ts";
 
-let hub: FakeHub;
-const running: Subscription[] = [];
-beforeEach(async () => {
-  hub = await startFakeHub();
-});
-afterEach(async () => {
-  await Promise.all(running.splice(0).map((one) => one.stop(100)));
-  await hub.close();
-});
-
-const log = { info: () => {}, warn: () => {} };
-const quick = { name: "billing", token: TOKEN, backoffMs: { first: 2, longest: 10 }, log };
-
-async function listen<Tx = undefined>(
-  handle: (context: EventContext<Tx>) => Promise<void> | void,
-  options: Partial<SubscribeOptions<Tx>> = {},
-): Promise<Subscription> {
-  const subscription = await subscribe<Tx>({ ...quick, url: hub.url, ...options })
-    .on(TaskCompletedSchema, (_, one) => handle(one))
-    .start();
-  running.push(subscription);
-  return subscription;
-}
-
-async function until(what: string, condition: () => boolean): Promise<void> {
-  for (const end = performance.now() + 30_000; performance.now() < end; await sleep(10)) if (condition()) return;
-  throw new Error(`not within 30 s: ${what}`);
-}
+const stage = useHubStage();
+const { listen } = stage;
 
 /** An event that a replay brings again. */
 const replayed = (sequence: number, replayId: string, redrive = 0) => ({
@@ -70,11 +45,11 @@ describe("what follows an event that is given up", () => {
       },
       { attemptsMax: 2, afterLastAttempt: "hold" },
     );
-    hub.publish(completed("c1", 1), completed("c1", 2), completed("c2", 1));
+    stage.hub.publish(completed("c1", 1), completed("c1", 2), completed("c2", 1));
     await until("it holds", () => subscription.stats().holding === 1);
     await until("another connection goes on", () => done.includes("c2-1"));
     expect(done).toEqual(["c2-1"]);
-    expect(hub.acks.some(({ outcome }) => outcome === Outcome.DEAD_LETTER)).toBe(false);
+    expect(stage.hub.acks.some(({ outcome }) => outcome === Outcome.DEAD_LETTER)).toBe(false);
     mended = true;
     await until("everything is done", () => done.length === 3);
     expect(done).toEqual(["c2-1", "c1-1", "c1-2"]);
@@ -90,10 +65,10 @@ describe("what follows an event that is given up", () => {
       },
       { afterLastAttempt: "hold" },
     );
-    hub.publish(completed("c1", 1), completed("c1", 2));
-    await until("both are settled", () => hub.acks.length === 2);
+    stage.hub.publish(completed("c1", 1), completed("c1", 2));
+    await until("both are settled", () => stage.hub.acks.length === 2);
     expect(done).toEqual(["c1-2"]);
-    expect(hub.acks[0]).toMatchObject({ outcome: Outcome.DEAD_LETTER, reason: "unknown customer" });
+    expect(stage.hub.acks[0]).toMatchObject({ outcome: Outcome.DEAD_LETTER, reason: "unknown customer" });
   });
 });
 
@@ -110,10 +85,10 @@ describe("an event that is delivered again", () => {
       },
     };
     await listen<string>(({ tx }) => void keys.push(tx), { inbox });
-    hub.publish(completed("c1", 1), replayed(1, "r1"), replayed(1, "r2"), replayed(1, "r1"));
+    stage.hub.publish(completed("c1", 1), replayed(1, "r1"), replayed(1, "r2"), replayed(1, "r1"));
     // Letters come again in the order in which somebody chose them; the one of a replay is still the replay's.
-    hub.publish(replayed(4, "r3", 1), replayed(3, "", 1), replayed(2, "", 1), completed("c1", 2));
-    await until("all are settled", () => hub.acks.length >= 7);
+    stage.hub.publish(replayed(4, "r3", 1), replayed(3, "", 1), replayed(2, "", 1), completed("c1", 2));
+    await until("all are settled", () => stage.hub.acks.length >= 7);
     await sleep(30);
     expect(keys.toSorted()).toEqual(["c1-1", "c1-1 r1", "c1-1 r2", "c1-2", "c1-3", "c1-4 r3"]);
   });
@@ -126,13 +101,13 @@ describe("an event that is delivered again", () => {
       got.push(`${replayId} ${sequence}`);
       if (replayId === "live") live.resolve();
     });
-    hub.publish(replayed(1, "r1"), replayed(2, "r1"), completed("c1", 3));
+    stage.hub.publish(replayed(1, "r1"), replayed(2, "r1"), completed("c1", 3));
     await until("all came", () => got.length === 3);
     expect(got).toEqual(["live 3", "r1 1", "r1 2"]);
-    await until("all are acknowledged", () => hub.acks.length === 3);
+    await until("all are acknowledged", () => stage.hub.acks.length === 3);
     // Each lane's in its order; those of two lanes go out side by side.
     const acknowledged = (id: string) =>
-      hub.acks.filter(({ replayId }) => replayId === id).map(({ sequence }) => sequence);
+      stage.hub.acks.filter(({ replayId }) => replayId === id).map(({ sequence }) => sequence);
     expect([acknowledged(""), acknowledged("r1")]).toEqual([[3n], [1n, 2n]]);
   });
 });
@@ -141,20 +116,20 @@ describe("a process that is told to end", () => {
   it("lets what runs finish, gives the rest back, and leaves nothing open", async () => {
     const child = spawn(
       process.execPath,
-      [fileURLToPath(new URL("testing/draining.ts", import.meta.url)), hub.url, TOKEN],
+      [fileURLToPath(new URL("testing/draining.ts", import.meta.url)), stage.hub.url, TOKEN],
       {
         stdio: ["ignore", "pipe", "inherit"],
       },
     );
     let said = "";
     child.stdout.setEncoding("utf8").on("data", (text: string) => (said += text));
-    hub.publish(completed("c1", 1), completed("c1", 2));
+    stage.hub.publish(completed("c1", 1), completed("c1", 2));
     await until("the first is being handled", () => said.includes("begun 1"));
     child.kill("SIGTERM");
     // Not "exit": what it has said may still be on its way then.
     const code = await new Promise((resolve) => child.once("close", resolve));
     expect({ code, said }).toEqual({ code: 0, said: "begun 1\ndone 1\nstopped\n" });
-    expect(hub.acks.map(({ sequence }) => sequence)).toEqual([1n]);
+    expect(stage.hub.acks.map(({ sequence }) => sequence)).toEqual([1n]);
   });
 });
 
@@ -202,8 +177,8 @@ describe("the trace", () => {
       sent.push(headers);
     });
     const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    hub.publish({ ...completed("c1", 1), traceparent });
-    await until("acknowledged", () => hub.acks.length === 1);
+    stage.hub.publish({ ...completed("c1", 1), traceparent });
+    await until("acknowledged", () => stage.hub.acks.length === 1);
     expect(spans).toEqual([{ name: "process tributary.task.v1.TaskCompleted", parent: traceparent, ended: true }]);
     expect(sent).toEqual([{ traceparent }]);
   });
@@ -242,38 +217,41 @@ describe("versions of a contract", () => {
     const extra = toBinary(grown, create(grown, { note: "new" }));
     const event = completed("c1", 1);
     const titles: string[] = [];
-    const subscription = await subscribe({ ...quick, url: hub.url })
+    const subscription = await subscribe({ ...stage.quick })
       .on(TaskCompletedSchema, (message) => {
         titles.push(message.task?.title ?? "");
         const again = fromBinary(grown, toBinary(TaskCompletedSchema, message)) as { readonly note?: string };
         titles.push(again.note ?? "");
       })
       .start();
-    running.push(subscription);
-    hub.publish({ ...event, data: Buffer.concat([event.data, extra]) });
-    await until("acknowledged", () => hub.acks.length === 1);
+    stage.running.push(subscription);
+    stage.hub.publish({ ...event, data: Buffer.concat([event.data, extra]) });
+    await until("acknowledged", () => stage.hub.acks.length === 1);
     expect(titles).toEqual(["Water", "new"]);
   });
 
   it("handles an old and a new version side by side, each by its own handler", async () => {
     const v2 = later("v2");
     const got: string[] = [];
-    const subscription = await subscribe({ ...quick, url: hub.url })
+    const subscription = await subscribe({ ...stage.quick })
       .on(TaskCompletedSchema, () => void got.push("v1"))
       .on(v2, (message) => void got.push(`v2 ${(message as { readonly note?: string }).note}`))
       .start();
-    running.push(subscription);
+    stage.running.push(subscription);
     const data = toBinary(v2, create(v2, { note: "x" }));
-    hub.publish(completed("c1", 1), { ...completed("c1", 2), type: v2.typeName, data });
-    await until("both are acknowledged", () => hub.acks.length === 2);
+    stage.hub.publish(completed("c1", 1), { ...completed("c1", 2), type: v2.typeName, data });
+    await until("both are acknowledged", () => stage.hub.acks.length === 2);
     expect(got).toEqual(["v1", "v2 x"]);
-    expect(hub.requests[0]?.types).toEqual(["tributary.task.v1.TaskCompleted", "tributary.task.v2.TaskCompleted"]);
+    expect(stage.hub.requests[0]?.types).toEqual([
+      "tributary.task.v1.TaskCompleted",
+      "tributary.task.v2.TaskCompleted",
+    ]);
   });
 
   it("passes over a type that it has no handler for, and counts it", async () => {
     const subscription = await listen(() => {});
-    hub.publish({ ...completed("c1", 1), type: "tributary.task.v9.TaskForgotten" }, completed("c1", 2));
-    await until("both are acknowledged", () => hub.acks.length === 2);
+    stage.hub.publish({ ...completed("c1", 1), type: "tributary.task.v9.TaskForgotten" }, completed("c1", 2));
+    await until("both are acknowledged", () => stage.hub.acks.length === 2);
     expect(subscription.stats()).toMatchObject({ handled: 1, passedOver: 1 });
   });
 });

@@ -1,44 +1,17 @@
-import { TaskCompletedSchema } from "@tributary/contracts";
 import { getEventListeners } from "node:events";
 import { createServer as createHttpServer } from "node:http";
 import { type AddressInfo, createServer, type Server } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { type EventContext, subscribe, type SubscribeOptions, type Subscription } from "./index.ts";
-import { completed, type FakeHub, startFakeHub, TOKEN } from "./testing/fake-hub.ts";
+import { afterEach, describe, expect, it } from "vitest";
 
-let hub: FakeHub;
+import { completed } from "./testing/fake-hub.ts";
+import { until, useHubStage } from "./testing/hub-stage.ts";
+
+const stage = useHubStage();
+const { listen } = stage;
 const servers: Server[] = [];
-const running: Subscription[] = [];
-beforeEach(async () => {
-  hub = await startFakeHub();
-});
-afterEach(async () => {
-  await Promise.all(running.splice(0).map((one) => one.stop(0)));
-  for (const server of servers.splice(0)) server.close();
-  await hub.close();
-});
-
-const warned: string[] = [];
-const log = { info: () => {}, warn: (_: object, message: string) => void warned.push(message) };
-const quick = { name: "billing", token: TOKEN, backoffMs: { first: 2, longest: 10 }, log };
-
-async function listen(
-  handle: (context: EventContext) => Promise<void> | void,
-  options: Partial<SubscribeOptions> = {},
-) {
-  warned.splice(0);
-  const subscription = await subscribe({ ...quick, url: hub.url, ...options })
-    .on(TaskCompletedSchema, (_, context) => handle(context))
-    .start();
-  running.push(subscription);
-  return subscription;
-}
-
-async function until(what: string, condition: () => boolean): Promise<void> {
-  for (const end = performance.now() + 30_000; performance.now() < end; await sleep(10)) if (condition()) return;
-  throw new Error(`not within 30 s: ${what}`);
-}
+afterEach(() => void servers.splice(0).map((server) => server.close()));
+const warned = (): readonly string[] => stage.warned.map(([, message]) => message);
 
 async function listening(server: Server): Promise<string> {
   servers.push(server);
@@ -50,7 +23,7 @@ describe("the beginning", () => {
   it("is refused when the signal has aborted already, and nothing is asked", async () => {
     const reason = new Error("not today");
     await expect(listen(() => {}, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason);
-    expect(hub.requests).toEqual([]);
+    expect(stage.hub.requests).toEqual([]);
   });
 
   it("ends with the signal while it waits for a server that says nothing", async () => {
@@ -79,12 +52,12 @@ describe("the end", () => {
   it("does not wait for a handler that never ends, and says so", async () => {
     const begun = Promise.withResolvers<void>();
     const subscription = await listen(() => (begun.resolve(), new Promise(() => {})));
-    hub.publish(completed("c1", 1));
+    stage.hub.publish(completed("c1", 1));
     await begun.promise;
     await subscription.stop(10);
     await subscription.done;
-    expect(warned).toContain("handlers that do not end are left behind; their events come again");
-    expect(hub.acks).toEqual([]);
+    expect(warned()).toContain("handlers that do not end are left behind; their events come again");
+    expect(stage.hub.acks).toEqual([]);
   });
 
   it("waits for as long as it is told to", async () => {
@@ -95,11 +68,11 @@ describe("the end", () => {
       await sleep(100);
       aborted = signal.aborted;
     });
-    hub.publish(completed("c1", 1));
+    stage.hub.publish(completed("c1", 1));
     await begun.promise;
     await subscription.stop(Number.POSITIVE_INFINITY);
     expect(aborted).toBe(false);
-    expect(hub.acks).toHaveLength(1);
+    expect(stage.hub.acks).toHaveLength(1);
   });
 
   it("leaves no listener on the signal or the process", async () => {
@@ -116,8 +89,8 @@ describe("the end", () => {
     const listener = (error: unknown): void => void unhandled.push(error);
     process.on("unhandledRejection", listener);
     await listen(() => {});
-    hub.refuse();
-    await until("it is told", () => warned.includes("the subscription cannot go on"));
+    stage.hub.knows();
+    await until("it is told", () => warned().includes("the subscription cannot go on"));
     await sleep(20);
     process.off("unhandledRejection", listener);
     expect(unhandled).toEqual([]);
@@ -137,8 +110,8 @@ describe("what somebody else's code does", () => {
       // eslint-disable-next-line no-throw-literal, typescript/only-throw-error -- that is what is tried
       if (attempt === 1) throw thrown;
     });
-    hub.publish(completed("c1", 1));
-    await until("acknowledged", () => hub.acks.length === 1);
+    stage.hub.publish(completed("c1", 1));
+    await until("acknowledged", () => stage.hub.acks.length === 1);
     expect(calls).toEqual([1, 2]);
   });
 
@@ -154,8 +127,8 @@ describe("what somebody else's code does", () => {
       },
       { log: { info: broken, warn: broken } },
     );
-    hub.publish(completed("c1", 1), completed("c1", 2));
-    await until("both are acknowledged", () => hub.acks.length === 2);
+    stage.hub.publish(completed("c1", 1), completed("c1", 2));
+    await until("both are acknowledged", () => stage.hub.acks.length === 2);
     expect(calls).toEqual([1, 2, 1, 2]);
   });
 });

@@ -4,7 +4,8 @@ import { timestampDate } from "@bufbuild/protobuf/wkt";
 import { ConsumerService, EventService, Outcome, type SubscribeResponse } from "@tributary/contracts";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Settlement } from "./outcome.ts";
-import { type Delivery, type Source, type SourceOptions, SubscriberError, WINDOW } from "./source.ts";
+import { createProof } from "./shown.ts";
+import { type Delivery, type Sink, type Source, type SourceOptions, SubscriberError, WINDOW } from "./source.ts";
 
 /** A hub's answers to what no repetition changes. */
 const REFUSALS = new Set([
@@ -18,8 +19,9 @@ const ACK_TIMEOUT_MS = 10_000;
 
 /** Events from a hub, over a Connect stream. */
 export function createHttpSource({ url, name, token, types, window = WINDOW, log, backoff }: SourceOptions): Source {
+  const proof = createProof(token, log);
   const authorize: Interceptor = (next) => (request) => {
-    if (token !== undefined) request.header.set("authorization", `Bearer ${token}`);
+    if (proof.value !== undefined) request.header.set("authorization", `Bearer ${proof.value}`);
     return next(request);
   };
   const transport = createConnectTransport({
@@ -29,35 +31,44 @@ export function createHttpSource({ url, name, token, types, window = WINDOW, log
     interceptors: [authorize],
   });
   const client = createClient(EventService, transport);
+  /** What is gone, told and not yet heard of: it is said again on every stream. */
+  const passing = new Set<string>();
 
   /** The hub sends again what was never acknowledged, and only to a new stream: so this does not stop at some attempt. */
   async function acknowledge(event: SubscribeResponse, settlement: Settlement, giveUp: AbortSignal): Promise<void> {
     if (settlement.outcome === "released" || settlement.outcome === "pending") return;
     const { id, connectionId, sequence, replayId, redrive } = event;
-    const dead = settlement.outcome === "dead_letter";
-    const outcome = dead ? Outcome.DEAD_LETTER : Outcome.HANDLED;
-    const reason = dead ? settlement.reason : "";
-    const request = { consumer: name, connectionId, sequence, outcome, reason, replayId, redrive };
+    const request = { consumer: name, connectionId, sequence, replayId, redrive, ...said(event, settlement) };
     for (let attempt = 1; ; attempt++) {
       giveUp.throwIfAborted();
+      const shown = proof.value;
       try {
         await client.ack(request, { timeoutMs: ACK_TIMEOUT_MS, signal: giveUp });
         return;
       } catch (error) {
         const { code } = ConnectError.from(error);
-        if (REFUSALS.has(code) || code === Code.NotFound) return log.warn({ id, code: Code[code] }, "ack refused");
+        const expired = code === Code.Unauthenticated && proof.renewable;
+        if (!expired && (REFUSALS.has(code) || code === Code.NotFound))
+          return log.warn({ id, code: Code[code] }, "ack refused");
         if (!giveUp.aborted)
           log.warn({ id, code: Code[code], attempt }, "the hub has not heard of an event's outcome yet");
+        // Its stream may have asked for another one meanwhile.
+        if (expired && proof.value === shown) await proof.renew().catch(() => {});
         await sleep(backoff(attempt), undefined, { signal: giveUp });
       }
     }
+  }
+
+  async function open(): Promise<void> {
+    await proof.renew();
+    await ask();
   }
 
   /**
    * Asks for the consumer, so that whoever starts learns at once of a hub that is not there or does not know the token.
    * What else may be wrong, the stream says.
    */
-  async function open(): Promise<void> {
+  async function ask(): Promise<void> {
     try {
       await createClient(ConsumerService, transport).getConsumer({ name }, { timeoutMs: ACK_TIMEOUT_MS });
     } catch (cause) {
@@ -68,29 +79,87 @@ export function createHttpSource({ url, name, token, types, window = WINDOW, log
     }
   }
 
-  async function run(signal: AbortSignal, take: (delivery: Delivery) => void): Promise<void> {
+  async function run(signal: AbortSignal, sink: Sink): Promise<void> {
+    /** The hub knew the last token no more: whether it knows the next one, it is asked before anything else. */
+    let expired = false;
     for (let failures = 0; !signal.aborted;) {
       try {
-        for await (const event of client.subscribe({ consumer: name, types: [...types], window }, { signal })) {
-          failures = 0;
-          take(delivery(event, (settlement, giveUp) => acknowledge(event, settlement, giveUp)));
+        const given = failures === 0 || (await renewed());
+        if (expired && given) await ask();
+        if (given || !expired) {
+          expired = false;
+          const other = await stream(signal, (event) => {
+            failures = 0;
+            take(event, signal, sink);
+          });
+          if (other) continue;
         }
       } catch (error) {
         if (signal.aborted) return;
-        const { code, rawMessage } = ConnectError.from(error);
-        // The consumer stands with other types; the hub says which.
-        if (code === Code.FailedPrecondition)
-          throw new SubscriberError("consumer_differs", rawMessage.replace("consumer_differs: ", ""));
-        if (REFUSALS.has(code))
-          throw new SubscriberError("refused", `the hub answers ${Code[code]}: ${rawMessage}`, { cause: error });
-        log.warn({ code: Code[code], failures }, "the stream ended; connecting again");
+        expired = assertPassing(error);
+        log.warn({ code: Code[ConnectError.from(error).code], failures }, "the stream ended; connecting again");
       }
       failures++;
       await sleep(backoff(failures), undefined, { signal }).catch(() => {});
     }
   }
 
+  const renewed = (): Promise<boolean> =>
+    proof.renew().then(
+      () => true,
+      ({ code }: SubscriberError) => (log.warn({ code }, "there is no token to show; asking again"), false),
+    );
+
+  /** @returns whether it ended because there is another token: nothing is lost by that, what is not settled comes again. */
+  async function stream(signal: AbortSignal, each: (event: SubscribeResponse) => void): Promise<boolean> {
+    const other = new AbortController();
+    const forget = proof.watch(() => other.abort());
+    try {
+      const wish = { consumer: name, types: [...types], window, tellGone: true };
+      for await (const event of client.subscribe(wish, { signal: AbortSignal.any([signal, other.signal]) }))
+        each(event);
+    } catch (error) {
+      if (!other.signal.aborted || signal.aborted) throw error;
+    } finally {
+      forget();
+    }
+    return other.signal.aborted;
+  }
+
+  /** @returns whether another token is what is wanted. @throws SubscriberError for what waiting does not change. */
+  function assertPassing(error: unknown): boolean {
+    const cause = error instanceof SubscriberError && error.code === "unreachable" ? error.cause : error;
+    if (cause instanceof SubscriberError) throw cause;
+    const { code, rawMessage, metadata } = ConnectError.from(cause);
+    if (code === Code.Unauthenticated && proof.renewable) return true;
+    // The consumer stands with other types; the hub says which.
+    if (metadata.get("tributary-error") === "consumer_differs")
+      throw new SubscriberError("consumer_differs", rawMessage.replace("consumer_differs: ", ""));
+    if (REFUSALS.has(code))
+      throw new SubscriberError("refused", `the hub answers ${Code[code]}: ${rawMessage}`, { cause });
+    return false;
+  }
+
+  function take(event: SubscribeResponse, signal: AbortSignal, sink: Sink): void {
+    if (event.gone === 0n) return sink.take(delivery(event, (...outcome) => acknowledge(event, ...outcome)));
+    const { connectionId, sequence } = event;
+    const place = `${connectionId} ${sequence}`;
+    if (passing.has(place)) return;
+    passing.add(place);
+    sink.gone({ connectionId, count: Number(event.gone), upTo: sequence });
+    acknowledge(event, { outcome: "handled" }, signal)
+      .catch(() => {})
+      .finally(() => passing.delete(place));
+  }
+
   return { open, run, close: () => Promise.resolve() };
+}
+
+/** What became of an event, as the hub keeps it: of a dead letter also what it may no longer know of the event itself. */
+function said({ id, type, subject }: SubscribeResponse, settlement: Settlement) {
+  if (settlement.outcome !== "dead_letter") return { outcome: Outcome.HANDLED };
+  const { reason, attempts } = settlement;
+  return { outcome: Outcome.DEAD_LETTER, reason, attempts, eventId: id, type, subject };
 }
 
 function delivery(event: SubscribeResponse, settle: Delivery["settle"]): Delivery {
@@ -100,9 +169,9 @@ function delivery(event: SubscribeResponse, settle: Delivery["settle"]): Deliver
     ...(event.replayId === "" ? {} : { replayId: event.replayId }),
     ...(event.redrive === 0 ? {} : { redrive: event.redrive }),
   };
-  const said = { id, type, organizationId, connectionId, connector, objectKey, sequence, time, backfill, traceparent };
+  const known = { id, type, organizationId, connectionId, connector, objectKey, sequence, time, backfill, traceparent };
   return {
-    attributes: { ...said, ...again },
+    attributes: { ...known, ...again },
     data: event.data,
     attempt: Math.max(1, event.attempt),
     settle,

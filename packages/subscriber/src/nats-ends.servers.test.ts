@@ -131,6 +131,24 @@ describe("what a broker with permissions says", () => {
     expect(got).toEqual(["c1-1"]);
   });
 
+  it("lets in who signs by another nkey, once it knows the first no more: the function is asked again", async () => {
+    const keys = [nkeys.createUser(), nkeys.createUser()] as const;
+    const config = (key: (typeof keys)[number]) =>
+      natsConfig([{ organizationId: "acme", consumers: ["billing"], nkey: key.getPublicKey() }]);
+    stage = await openNatsStage({ config: config(keys[0]), env: { TRIBUTARY_NATS_PASSWORD: hub.pass } }, hub);
+    let [key] = keys as readonly (typeof keys)[number][];
+    const got: string[] = [];
+    const credentials = () => Promise.resolve(new TextDecoder().decode(key?.getSeed()));
+    const subscription = await listen(({ id }) => void got.push(id), { credentials, organization: "acme" });
+    await stage.publish("c1", 1);
+    await until("it came", () => got.length === 1);
+    key = keys[1];
+    await stage.nats.reload(config(keys[1]));
+    await stage.publish("c1", 1);
+    await until("the next came as well", () => got.length === 2);
+    expect([got, subscription.stats().repeated]).toEqual([["c1-1", "c1-2"], 0]);
+  });
+
   it("is said at the start: another's password, a consumer that is not permitted, an organisation left out", async () => {
     stage = await opened();
     const { url } = stage.nats;

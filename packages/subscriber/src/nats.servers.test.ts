@@ -68,6 +68,7 @@ describe("a subscription over NATS", () => {
       passedOver: 2,
       repeated: 0,
       holding: 0,
+      gone: 0,
     });
   });
 

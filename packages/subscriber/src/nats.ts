@@ -6,6 +6,7 @@ import {
   type JsMsg,
 } from "@nats-io/jetstream";
 import {
+  type Authenticator,
   connect,
   credsAuthenticator,
   errors,
@@ -14,6 +15,7 @@ import {
   type NatsConnection,
   nkeyAuthenticator,
   nkeys,
+  tokenAuthenticator,
 } from "@nats-io/transport-node";
 import {
   brokerInbox,
@@ -33,12 +35,15 @@ import type { Held } from "./nats-hands.ts";
 import { readAttributes } from "./nats-headers.ts";
 import { createRoad, type Road, saidBy } from "./nats-road.ts";
 import type { Settlement } from "./outcome.ts";
-import { type Delivery, type Source, type SourceOptions, SubscriberError } from "./source.ts";
+import { createProof, type Proof } from "./shown.ts";
+import { type Delivery, type Sink, type Source, type SourceOptions, SubscriberError } from "./source.ts";
 
 const CONNECT_MS_MAX = 5_000;
 /** A connection that is dead without a word is noticed after two of these. */
 const PING_MS = 10_000;
 const FLUSH_MS = 500;
+
+const STILL_OLD = "no other token or credentials for the broker: those before are shown again";
 
 interface Connected {
   readonly nc: NatsConnection;
@@ -52,11 +57,14 @@ export function createNatsSource(options: SourceOptions): Source {
   const { organization, log, backoff } = options;
   const knownAs = consumerKnownAs(options.name, organization);
   const durable = durableName(knownAs, organization);
+  const proofs = { token: createProof(options.token, log), credentials: createProof(options.credentials, log) };
+  const renew = (): Promise<unknown> => Promise.all(Object.values(proofs).map((proof) => proof.renew()));
   let connected: Connected | undefined;
   let roads: readonly Road[] = [];
 
   async function open(): Promise<void> {
-    const nc = await connect(connectionOptions(options)).catch((cause: unknown) => {
+    await renew();
+    const nc = await connect(connectionOptions(options, proofs)).catch((cause: unknown) => {
       const at = options.hosts.join(", ");
       if (cause instanceof errors.AuthorizationError || cause instanceof errors.UserAuthenticationExpiredError)
         throw new SubscriberError("refused", `the broker at ${at} refuses the credentials`, { cause });
@@ -83,10 +91,13 @@ export function createNatsSource(options: SourceOptions): Source {
     }
   }
 
-  async function run(signal: AbortSignal, take: (delivery: Delivery) => void): Promise<void> {
+  async function run(signal: AbortSignal, { take }: Sink): Promise<void> {
     if (connected === undefined) throw new SubscriberError("usage", "not open");
     const { nc, js, jsm, ensureEvents } = connected;
     const losses = watchLosses(nc);
+    // The client asks for what to show each time that it connects, and waits for nobody: so the answer has to be there.
+    losses.on(() => void renew().catch(({ code }: SubscriberError) => log.warn({ code }, STILL_OLD)));
+    const forget = Object.values(proofs).map((proof) => proof.watch(() => {}));
     const shared = {
       log,
       backoff,
@@ -119,11 +130,12 @@ export function createNatsSource(options: SourceOptions): Source {
     } finally {
       // One that cannot go on ends its sibling.
       over.abort();
+      for (const one of forget) one();
       await Promise.allSettled(running);
     }
   }
 
-  function deliver(road: Road, held: Held, take: (delivery: Delivery) => void): void {
+  function deliver(road: Road, held: Held, take: Sink["take"]): void {
     const { message } = held;
     const attributes = readAttributes(message);
     if (attributes === undefined) {
@@ -238,9 +250,18 @@ function withoutAddressee(event: EventAttributes): Delivery["attributes"] {
   return attributes;
 }
 
-function connectionOptions({ url, hosts, name, token, credentials, organization }: SourceOptions) {
+interface Proofs {
+  readonly token: Proof;
+  readonly credentials: Proof;
+}
+
+function connectionOptions({ url, hosts, name, organization }: SourceOptions, { token, credentials }: Proofs) {
   const { username, password } = url;
   const user = username === "" ? {} : { user: decodeURIComponent(username), pass: decodeURIComponent(password) };
+  const shown = [
+    ...(credentials.value === undefined ? [] : [signing(credentials)]),
+    ...(token.value === undefined ? [] : [tokenAuthenticator(() => token.value ?? "")]),
+  ];
   return {
     servers: [...hosts],
     timeout: CONNECT_MS_MAX,
@@ -249,24 +270,27 @@ function connectionOptions({ url, hosts, name, token, credentials, organization 
     maxReconnectAttempts: -1,
     reconnectTimeWait: 500,
     ...user,
-    ...(credentials === undefined ? {} : { authenticator: authenticator(credentials) }),
+    ...(shown.length === 0 ? {} : { authenticator: shown }),
     ...(organization === undefined ? {} : { inboxPrefix: brokerInbox(organization) }),
-    ...(token === undefined ? {} : { token }),
     ...(url.protocol === "tls:" ? { tls: {} } : {}),
   };
 }
 
-/** @throws SubscriberError for what is neither. */
-function authenticator(credentials: string) {
-  const text = new TextEncoder().encode(credentials.trim());
-  if (credentials.includes("-----BEGIN")) return credsAuthenticator(text);
+/** Signs by what the credentials are now. @throws SubscriberError for what is neither. */
+function signing(credentials: Proof): Authenticator {
+  const by = (): Authenticator => {
+    const { value = "" } = credentials;
+    const text = new TextEncoder().encode(value.trim());
+    return value.includes("-----BEGIN") ? credsAuthenticator(text) : nkeyAuthenticator(text);
+  };
+  const { value = "" } = credentials;
   try {
     // The authenticator itself would look at it while it connects, and be taken for a broker that is not there.
-    nkeys.fromSeed(text);
-    return nkeyAuthenticator(text);
+    if (!value.includes("-----BEGIN")) nkeys.fromSeed(new TextEncoder().encode(value.trim()));
   } catch (cause) {
     throw new SubscriberError("usage", "credentials are the content of a .creds file, or the seed of an nkey", {
       cause,
     });
   }
+  return (nonce) => by()(nonce);
 }

@@ -4,7 +4,7 @@ import { inboxKey } from "./inbox.ts";
 import { createLanes, type Place } from "./lanes.ts";
 import { Drop, Retry, type Settlement, shown } from "./outcome.ts";
 import { createSeen } from "./seen.ts";
-import type { Delivery, Source, SubscriberLog } from "./source.ts";
+import type { Delivery, Gone, Source, SubscriberLog } from "./source.ts";
 import { traced } from "./traced.ts";
 import type { Handlers, SubscribeOptions, Subscription, SubscriptionStats } from "./subscribe.ts";
 
@@ -24,7 +24,7 @@ export async function start<Tx>(options: RunOptions<Tx>): Promise<Running> {
   const stopping = new AbortController();
   /** Running handlers shall end. */
   const ending = new AbortController();
-  const stats = { handled: 0, retried: 0, deadLetters: 0, passedOver: 0, repeated: 0, holding: 0 };
+  const stats = { handled: 0, retried: 0, deadLetters: 0, passedOver: 0, repeated: 0, holding: 0, gone: 0 };
   const seen = createSeen();
   const lanes = createLanes<Delivery>(concurrency, work);
 
@@ -122,6 +122,14 @@ export async function start<Tx>(options: RunOptions<Tx>): Promise<Running> {
     void settle(delivery, { outcome: "handled" });
   }
 
+  function gone({ connectionId, count, upTo }: Gone): void {
+    stats.gone += count;
+    log.warn(
+      { code: "events_gone", connectionId, count, upTo: Number(upTo) },
+      "events were no longer retained when this subscriber came to them: it will not get them",
+    );
+  }
+
   const deadlines: NodeJS.Timeout[] = [];
   /** What does not end when it is told to is waited for no longer than this. */
   const left = Promise.withResolvers<void>();
@@ -136,7 +144,7 @@ export async function start<Tx>(options: RunOptions<Tx>): Promise<Running> {
   await opened(source, signal);
   const done = (async () => {
     try {
-      await source.run(stopping.signal, take);
+      await source.run(stopping.signal, { take, gone });
     } finally {
       stopping.abort();
       if (deadlines.length === 0) endWithin(DRAIN_MS);

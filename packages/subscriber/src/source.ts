@@ -15,6 +15,22 @@ export interface Delivery {
   settle(settlement: Settlement, giveUp: AbortSignal): Promise<void> | undefined;
 }
 
+/** What a source has for whoever drives it. */
+export interface Sink {
+  take(delivery: Delivery): void;
+  /** Events that were gone before this consumer came to them: it will not get them. */
+  gone(events: Gone): void;
+}
+
+/** Events of one connection, one after the other, that are no longer there. */
+export interface Gone {
+  readonly connectionId: string;
+  /** How many, of whatever type. */
+  readonly count: number;
+  /** Sequence of the last of them. */
+  readonly upTo: bigint;
+}
+
 /** Where events come from. */
 export interface Source {
   /** Connects. @throws SubscriberError when it makes no sense to try again. */
@@ -23,18 +39,21 @@ export interface Source {
    * Hands deliveries over as they come, until the signal aborts; reconnects by itself. At most `window` are unsettled at
    * a time, so whoever takes them need not slow it down. @throws SubscriberError when it cannot go on.
    */
-  run(signal: AbortSignal, take: (delivery: Delivery) => void): Promise<void>;
+  run(signal: AbortSignal, sink: Sink): Promise<void>;
   /** After everything is settled or given up. */
   close(): Promise<void>;
 }
+
+/** What is shown to be let in, or whom to ask for it. */
+export type Shown = string | (() => string | Promise<string>);
 
 export interface SourceOptions {
   readonly url: URL;
   /** Of a broker's cluster: the hosts with their ports, that of `url` first. */
   readonly hosts: readonly string[];
   readonly name: string;
-  readonly token: string | undefined;
-  readonly credentials: string | undefined;
+  readonly token: Shown | undefined;
+  readonly credentials: Shown | undefined;
   readonly organization: string | undefined;
   /** Full protobuf names that have a handler. */
   readonly types: readonly string[];

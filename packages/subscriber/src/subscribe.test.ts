@@ -1,44 +1,20 @@
 import { TaskChangedSchema, TaskCompletedSchema } from "@tributary/contracts";
 import fc from "fast-check";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { drop, type EventContext, retry, subscribe, type SubscribeOptions, type Subscription } from "./index.ts";
-import { completed, type FakeHub, Outcome, startFakeHub, TOKEN } from "./testing/fake-hub.ts";
+import { describe, expect, it } from "vitest";
+import { drop, retry, subscribe } from "./index.ts";
+import { completed, Outcome, startFakeHub } from "./testing/fake-hub.ts";
+import { until, useHubStage } from "./testing/hub-stage.ts";
 
-let hub: FakeHub;
-const running: Subscription[] = [];
-beforeEach(async () => {
-  hub = await startFakeHub();
-});
-afterEach(async () => {
-  await Promise.all(running.splice(0).map((one) => one.stop(100)));
-  await hub.close();
-});
-
-const log = { info: () => {}, warn: () => {} };
-const quick = { name: "billing", token: TOKEN, backoffMs: { first: 2, longest: 10 }, log };
-
-type Handle = (context: EventContext, title: string) => Promise<void> | void;
-
-async function listen(handle: Handle, options: Partial<SubscribeOptions> = {}): Promise<Subscription> {
-  const subscription = await subscribe({ ...quick, url: hub.url, ...options })
-    .on(TaskCompletedSchema, (event, context) => handle(context, event.task?.title ?? ""))
-    .start();
-  running.push(subscription);
-  return subscription;
-}
-
-async function until(what: string, condition: () => boolean): Promise<void> {
-  for (const end = performance.now() + 30_000; performance.now() < end; await sleep(10)) if (condition()) return;
-  throw new Error(`not within 30 s: ${what}`);
-}
+const stage = useHubStage();
+const { listen } = stage;
 
 describe("a subscription over HTTP", () => {
   it("hands over the typed message and everything that is known of it, then acknowledges", async () => {
     const got: unknown[] = [];
     await listen(({ signal, tx, ...context }, title) => void got.push([context, title, signal.aborted, tx]));
-    hub.publish(completed("c1", 1));
-    await until("acknowledged", () => hub.acks.length === 1);
+    stage.hub.publish(completed("c1", 1));
+    await until("acknowledged", () => stage.hub.acks.length === 1);
     expect(got).toEqual([
       [
         {
@@ -59,12 +35,12 @@ describe("a subscription over HTTP", () => {
         undefined,
       ],
     ]);
-    expect(hub.requests[0]).toMatchObject({
+    expect(stage.hub.requests[0]).toMatchObject({
       consumer: "billing",
       types: ["tributary.task.v1.TaskCompleted"],
       window: 1000,
     });
-    expect(hub.acks[0]).toMatchObject({
+    expect(stage.hub.acks[0]).toMatchObject({
       consumer: "billing",
       connectionId: "c1",
       sequence: 1n,
@@ -86,7 +62,7 @@ describe("a subscription over HTTP", () => {
           });
           const left = new Map(events.map((one) => [`${one.connectionId}-${one.sequence}`, one.failures]));
           const done: string[] = [];
-          const subscription = await subscribe({ ...quick, url: own.url, concurrency: 2 })
+          const subscription = await subscribe({ ...stage.quick, url: own.url, concurrency: 2 })
             .on(TaskCompletedSchema, (_, { id }) => {
               const failures = left.get(id) ?? 0;
               left.set(id, failures - 1);
@@ -118,10 +94,10 @@ describe("a subscription over HTTP", () => {
       },
       { attemptsMax: 4 },
     );
-    hub.publish(completed("c1", 1), completed("c1", 2));
-    await until("both are settled", () => hub.acks.length === 2);
+    stage.hub.publish(completed("c1", 1), completed("c1", 2));
+    await until("both are settled", () => stage.hub.acks.length === 2);
     expect(attempts).toEqual([1, 2, 3, 4]);
-    expect(hub.acks.map(({ sequence, outcome, reason }) => [sequence, outcome, reason])).toEqual([
+    expect(stage.hub.acks.map(({ sequence, outcome, reason }) => [sequence, outcome, reason])).toEqual([
       [1n, Outcome.DEAD_LETTER, "attempts exhausted: TypeError E_ADDRESS"],
       [2n, Outcome.HANDLED, ""],
     ]);
@@ -132,9 +108,9 @@ describe("a subscription over HTTP", () => {
     await listen(() => {
       throw drop("unknown customer");
     });
-    hub.publish(completed("c1", 1), { ...completed("c1", 2), data: new Uint8Array([255, 255]) });
-    await until("both are settled", () => hub.acks.length === 2);
-    expect(hub.acks.map(({ reason }) => reason)).toEqual(["unknown customer", "undecodable"]);
+    stage.hub.publish(completed("c1", 1), { ...completed("c1", 2), data: new Uint8Array([255, 255]) });
+    await until("both are settled", () => stage.hub.acks.length === 2);
+    expect(stage.hub.acks.map(({ reason }) => reason)).toEqual(["unknown customer", "undecodable"]);
   });
 
   it("neither loses nor repeats an effect when streams are cut and acknowledgements fail", async () => {
@@ -145,17 +121,17 @@ describe("a subscription over HTTP", () => {
     });
     const events = Array.from({ length: 60 }, (_, index) => completed(`c${index % 3}`, 1 + Math.floor(index / 3)));
     for (const [index, event] of events.entries()) {
-      hub.publish(event);
-      if (index % 10 === 5) hub.cut();
-      if (index % 20 === 15) hub.failAcks(5);
+      stage.hub.publish(event);
+      if (index % 10 === 5) stage.hub.cut();
+      if (index % 20 === 15) stage.hub.failAcks(5);
       await sleep(2);
     }
     await until(
       "everything is acknowledged",
-      () => new Set(hub.acks.map((a) => `${a.connectionId}-${a.sequence}`)).size === 60,
+      () => new Set(stage.hub.acks.map((a) => `${a.connectionId}-${a.sequence}`)).size === 60,
     );
     expect(done.toSorted()).toEqual(events.map(({ id }) => id).toSorted());
-    expect(hub.requests.length).toBeGreaterThan(2);
+    expect(stage.hub.requests.length).toBeGreaterThan(2);
     expect(subscription.stats().handled).toBe(60);
   });
 
@@ -163,8 +139,8 @@ describe("a subscription over HTTP", () => {
     const recorded = new Set(["c1-1"]);
     const got: unknown[] = [];
     const subscription = await subscribe({
-      ...quick,
-      url: hub.url,
+      ...stage.quick,
+      url: stage.hub.url,
       inbox: {
         once: async (eventId: string, effect: (tx: { readonly id: number }) => Promise<void>) => {
           if (recorded.has(eventId)) return false;
@@ -176,9 +152,9 @@ describe("a subscription over HTTP", () => {
     })
       .on(TaskCompletedSchema, (_, { id, tx }) => void got.push([id, tx.id]))
       .start();
-    running.push(subscription);
-    hub.publish(completed("c1", 1), completed("c1", 2));
-    await until("both are settled", () => hub.acks.length === 2);
+    stage.running.push(subscription);
+    stage.hub.publish(completed("c1", 1), completed("c1", 2));
+    await until("both are settled", () => stage.hub.acks.length === 2);
     expect(got).toEqual([["c1-2", 7]]);
   });
 
@@ -190,11 +166,11 @@ describe("a subscription over HTTP", () => {
       await sleep(50);
       done.push(sequence);
     });
-    hub.publish(completed("c1", 1), completed("c1", 2));
+    stage.hub.publish(completed("c1", 1), completed("c1", 2));
     await begun.promise;
     await subscription.stop();
     expect(done).toEqual([1n]);
-    expect(hub.acks.map(({ sequence }) => sequence)).toEqual([1n]);
+    expect(stage.hub.acks.map(({ sequence }) => sequence)).toEqual([1n]);
     await subscription.done;
   });
 
@@ -203,7 +179,7 @@ describe("a subscription over HTTP", () => {
       /^refused: the hub at .* answers Unauthenticated/,
     );
     const subscription = await listen(() => {});
-    hub.refuse();
+    stage.hub.knows();
     await expect(subscription.done).rejects.toThrow("refused: the hub answers Unauthenticated: no");
   });
 
@@ -218,10 +194,10 @@ describe("a subscription over HTTP", () => {
       },
       { window: 1 },
     );
-    hub.failAcks(25);
-    hub.publish(completed("c1", 1), completed("c1", 2));
-    await until("both are settled", () => hub.acks.length === 2);
-    expect(hub.acks.map(({ sequence, outcome, reason }) => [sequence, outcome, reason])).toEqual([
+    stage.hub.failAcks(25);
+    stage.hub.publish(completed("c1", 1), completed("c1", 2));
+    await until("both are settled", () => stage.hub.acks.length === 2);
+    expect(stage.hub.acks.map(({ sequence, outcome, reason }) => [sequence, outcome, reason])).toEqual([
       [1n, Outcome.DEAD_LETTER, "must be kept"],
       [2n, Outcome.HANDLED, ""],
     ]);
@@ -229,16 +205,16 @@ describe("a subscription over HTTP", () => {
   });
 
   it("stops within the time it is given, although the hub does not hear of an outcome", async () => {
-    hub.failAcks(Number.POSITIVE_INFINITY);
+    stage.hub.failAcks(Number.POSITIVE_INFINITY);
     const handled = Promise.withResolvers<void>();
     const subscription = await listen(() => handled.resolve(), { backoffMs: { first: 30_000, longest: 30_000 } });
-    hub.publish(completed("c1", 1));
+    stage.hub.publish(completed("c1", 1));
     await handled.promise;
     const since = performance.now();
     await subscription.stop(50);
     // The next attempt would be after 30 s.
     expect(performance.now() - since).toBeLessThan(20_000);
-    expect(hub.acks).toEqual([]);
+    expect(stage.hub.acks).toEqual([]);
   });
 
   it("counts calls and not deliveries before it gives an event up", async () => {
@@ -252,15 +228,15 @@ describe("a subscription over HTTP", () => {
       },
       { attemptsMax: 3 },
     );
-    hub.publish(completed("c1", 1), completed("c1", 2));
+    stage.hub.publish(completed("c1", 1), completed("c1", 2));
     await until("the first is being handled", () => calls.length === 1);
     for (let streams = 2; streams <= 5; streams++) {
-      hub.cut();
-      await until("it reads again", () => hub.requests.length === streams);
+      stage.hub.cut();
+      await until("it reads again", () => stage.hub.requests.length === streams);
     }
     first.resolve();
-    await until("both are settled", () => hub.acks.length === 2);
-    expect(hub.acks.map(({ outcome }) => outcome)).toEqual([Outcome.HANDLED, Outcome.HANDLED]);
+    await until("both are settled", () => stage.hub.acks.length === 2);
+    expect(stage.hub.acks.map(({ outcome }) => outcome)).toEqual([Outcome.HANDLED, Outcome.HANDLED]);
     expect(calls).toEqual(["c1-1", "c1-2", "c1-2", "c1-2"]);
   });
 
@@ -274,10 +250,10 @@ describe("a subscription over HTTP", () => {
         }),
       { attemptsMax: 1 },
     );
-    hub.publish(completed("c1", 1));
+    stage.hub.publish(completed("c1", 1));
     await begun.promise;
     await subscription.stop(20);
-    expect(hub.acks).toEqual([]);
+    expect(stage.hub.acks).toEqual([]);
     expect(subscription.stats().deadLetters).toBe(0);
   });
 });

@@ -17,10 +17,14 @@ export interface SubscribeOptions<Tx = undefined> {
    * Its position outlives the process. One process at a time is served; another of the same name stands by.
    */
   readonly name: string;
-  /** What to show: a token of the hub's API, or of the broker, whose user and password may stand in the url as well. */
-  readonly token?: string | undefined;
-  /** Over NATS, instead: the content of a `.creds` file, or the seed of an nkey ("SU…"). */
-  readonly credentials?: string | undefined;
+  /**
+   * What to show: a token of the hub's API, or of the broker, whose user and password may stand in the url as well. A
+   * function is asked for one at the start, whenever it connects again, and half a minute before a JSON Web Token ends:
+   * then the stream goes on under the other token, and nothing is lost. While it fails it is asked again.
+   */
+  readonly token?: string | (() => string | Promise<string>) | undefined;
+  /** Over NATS, instead: the content of a `.creds` file, or the seed of an nkey ("SU…"); or a function, as for `token`. */
+  readonly credentials?: string | (() => string | Promise<string>) | undefined;
   /**
    * Whose events, over NATS; over HTTP the token says it. A name is an organisation's: two may have one of the same name.
    * Default: every organisation's, which generated permissions do not allow; such a consumer is known as "_<name>".
@@ -110,6 +114,11 @@ export interface SubscriptionStats {
   readonly passedOver: number;
   /** Events delivered again that this process had settled before. */
   readonly repeated: number;
+  /**
+   * Events, of whatever type, that were no longer retained when this subscriber came to them: it will not get them. Over
+   * HTTP; a broker does not say.
+   */
+  readonly gone: number;
   /** Connections whose next event has failed `attemptsMax` times and holds the others: see `afterLastAttempt`. */
   readonly holding: number;
 }

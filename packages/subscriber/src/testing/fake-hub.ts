@@ -1,6 +1,6 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { timestampFromMs } from "@bufbuild/protobuf/wkt";
-import { Code, ConnectError, type ConnectRouter } from "@connectrpc/connect";
+import { Code, ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import {
   type AckRequest,
@@ -21,13 +21,17 @@ export interface FakeHub {
   readonly url: string;
   readonly requests: SubscribeRequest[];
   readonly acks: AckRequest[];
+  /** With what each stream was asked for. */
+  readonly shown: string[];
   publish(...events: SubscribeResponse[]): void;
   /** Cuts every stream. */
   cut(): void;
-  /** Knows no token any more, and cuts every stream. */
-  refuse(): void;
-  /** Answers the next acknowledgements with "unavailable". */
-  failAcks(count: number): void;
+  /** Knows these tokens and no other from now on; at first {@link TOKEN}. Streams of others end. */
+  knows(...tokens: string[]): void;
+  /** Refuses every stream with this code of ours, until it is told undefined. */
+  refuses(code: string | undefined): void;
+  /** Answers the next acknowledgements with this code. Default "unavailable". */
+  failAcks(count: number, code?: Code): void;
   close(): Promise<void>;
 }
 
@@ -39,27 +43,37 @@ export async function startFakeHub(): Promise<FakeHub> {
   const attempts = new Map<string, number>();
   const requests: SubscribeRequest[] = [];
   const acks: AckRequest[] = [];
-  let token: string | undefined = TOKEN;
-  let failing = 0;
+  const shown: string[] = [];
+  let tokens: readonly string[] = [TOKEN];
+  let refusal: string | undefined;
+  let [failing, failure] = [0, Code.Unavailable];
   let generation = 0;
   const name = (one: { connectionId: string; sequence: bigint; replayId: string; redrive: number }): string =>
     `${one.connectionId} ${one.sequence} ${one.replayId} ${one.redrive}`;
 
+  const assertKnown = ({ requestHeader }: Pick<HandlerContext, "requestHeader">): void => {
+    const [, token = ""] = requestHeader.get("authorization")?.split(" ") ?? [];
+    if (!tokens.includes(token)) throw new ConnectError("no", Code.Unauthenticated);
+  };
+
   const consumers = (router: ConnectRouter): ConnectRouter =>
     router.service(ConsumerService, {
       getConsumer: (_, context) => {
-        const known = context.requestHeader.get("authorization") === `Bearer ${token}`;
-        throw known ? new ConnectError("not_found", Code.NotFound) : new ConnectError("no", Code.Unauthenticated);
+        assertKnown(context);
+        throw new ConnectError("not_found", Code.NotFound);
       },
     });
   const routes = (router: ConnectRouter): ConnectRouter =>
     consumers(router).service(EventService, {
       subscribe: async function* (request, context) {
-        if (context.requestHeader.get("authorization") !== `Bearer ${token}`)
-          throw new ConnectError("no", Code.Unauthenticated);
+        assertKnown(context);
+        if (refusal !== undefined)
+          throw new ConnectError(`${refusal}: why`, Code.FailedPrecondition, { "tributary-error": refusal });
         requests.push(request);
+        shown.push(context.requestHeader.get("authorization")?.slice(7) ?? "");
         const mine = generation;
         for (let index = 0; !context.signal.aborted;) {
+          assertKnown(context);
           if (mine !== generation) throw new ConnectError("cut", Code.Unavailable);
           const event = events[index];
           if (event === undefined) await sleep(2);
@@ -71,8 +85,9 @@ export async function startFakeHub(): Promise<FakeHub> {
           }
         }
       },
-      ack: (request) => {
-        if (failing-- > 0) throw new ConnectError("away", Code.Unavailable);
+      ack: (request, context) => {
+        assertKnown(context);
+        if (failing-- > 0) throw new ConnectError("away", failure);
         acks.push(request);
         settled.add(name(request));
         return {};
@@ -84,13 +99,12 @@ export async function startFakeHub(): Promise<FakeHub> {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests,
     acks,
+    shown,
     publish: (...more) => events.push(...more),
     cut: () => generation++,
-    refuse: () => {
-      token = undefined;
-      generation++;
-    },
-    failAcks: (count) => (failing = count),
+    knows: (...known) => (tokens = known),
+    refuses: (code) => (refusal = code),
+    failAcks: (count, code = Code.Unavailable) => void ([failing, failure] = [count, code]),
     close: async () => {
       generation++;
       server.closeAllConnections();
@@ -116,4 +130,13 @@ export const completed = (connectionId: string, sequence: number): SubscribeResp
       TaskCompletedSchema,
       create(TaskCompletedSchema, { task: { id: String(sequence), title: "Water" } }),
     ),
+  });
+
+/** So many events of a connection that are gone, up to a sequence, as the hub would say. */
+export const gone = (connectionId: string, sequence: number, count: number): SubscribeResponse =>
+  create(SubscribeResponseSchema, {
+    organizationId: "acme",
+    connectionId,
+    sequence: BigInt(sequence),
+    gone: BigInt(count),
   });
