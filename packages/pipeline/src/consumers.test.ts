@@ -1,67 +1,47 @@
-import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Database, migrate, openPglite, run } from "@tributary/db";
+import { randomUUID } from "node:crypto";
+import { type Database, run } from "@tributary/db";
 import { asOwner } from "@tributary/db/testing";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { migrations } from "./migrations.ts";
-import { openStreamStage, type StreamStage } from "./testing/stream-stage.ts";
+import { describe, expect, it } from "vitest";
+import type { StreamStage } from "./testing/stream-stage.ts";
+import { useStreamStage } from "./testing/use-stream-stage.ts";
 
 let database: Database;
 let stage: StreamStage;
 let organizationId = "";
-let organizations = 0;
-
-beforeAll(async () => {
-  database = await openPglite();
-  await migrate(database, [migrations]);
-});
-afterAll(() => database.close());
-beforeEach(async () => {
-  organizationId = `organisation-${organizations++}`;
-  stage = await openStreamStage(database, organizationId);
-});
-afterEach(() => stage.stop());
+useStreamStage((on) => ({ database, stage, organizationId } = on));
 
 const consumers = () => stage.consumers;
 
 const write: StreamStage["write"] = (...what) => stage.write(...what);
 const read: StreamStage["read"] = (options) => stage.read(options);
 
-const wish = (name: string) => ({
-  organizationId,
-  name,
-  road: "http" as const,
-  types: [] as string[],
-  afterDeadLetter: "continue" as "continue" | "hold",
-  start: "oldest" as "oldest" | "now",
-});
-
 describe("a consumer", () => {
   it("is one of a thousand at most, however it comes to be; those that stand go on, be they more", async () => {
-    await consumers().create(wish("first"));
+    await consumers().create(stage.wish("first"));
     const MANY = `
       INSERT INTO pipeline.consumer (organization_id, name, types, created_at, last_seen_at, until)
       SELECT $1, 'many-' || n, '{}', now(), now(), now() FROM generate_series(1, 1005) AS n`;
     await asOwner(database, (tx) => run(tx, MANY, [organizationId]));
-    await expect(consumers().create(wish("one-more"))).rejects.toMatchObject({ code: "limit_reached" });
+    await expect(consumers().create(stage.wish("one-more"))).rejects.toMatchObject({ code: "limit_reached" });
     await expect(read({ consumer: "one-more" }).close()).rejects.toMatchObject({ code: "limit_reached" });
-    expect(await consumers().create(wish("first"))).toMatchObject({ created: false });
+    expect(await consumers().create(stage.wish("first"))).toMatchObject({ created: false });
     await write(randomUUID(), 1);
     const reader = read({ consumer: "first" });
     expect(await reader.until(1)).toHaveLength(1);
     await reader.close();
     for (let n = 1; n <= 7; n++) await consumers().remove(organizationId, `many-${n}`, "http");
-    expect(await consumers().create(wish("one-more"))).toMatchObject({ created: true });
+    expect(await consumers().create(stage.wish("one-more"))).toMatchObject({ created: true });
   });
 
   it("is made once, never changed silently, changed on purpose, and removed", async () => {
     const types = ["a.v1.Wanted"];
-    expect(await consumers().create({ ...wish("billing"), types })).toMatchObject({ created: true });
-    expect(await consumers().create({ ...wish("billing"), types })).toMatchObject({ created: false });
-    await expect(consumers().create({ ...wish("billing"), types: ["a.v1.Other"] })).rejects.toThrow(
+    expect(await consumers().create({ ...stage.wish("billing"), types })).toMatchObject({ created: true });
+    expect(await consumers().create({ ...stage.wish("billing"), types })).toMatchObject({ created: false });
+    await expect(consumers().create({ ...stage.wish("billing"), types: ["a.v1.Other"] })).rejects.toThrow(
       "it does not read a.v1.Other; it reads a.v1.Wanted instead",
     );
-    await expect(consumers().create({ ...wish("billing"), types, afterDeadLetter: "hold" })).rejects.toThrow(
+    await expect(consumers().create({ ...stage.wish("billing"), types, afterDeadLetter: "hold" })).rejects.toThrow(
       "continue",
     );
     const other = read({ types: ["a.v1.Wanted", "a.v1.Other"] });
@@ -73,7 +53,7 @@ describe("a consumer", () => {
     expect(await consumers().update(organizationId, "nobody", { types: [] })).toBeUndefined();
     expect(await consumers().remove(organizationId, "billing", "http")).toBe(true);
     expect(await consumers().remove(organizationId, "billing", "http")).toBe(false);
-    await expect(consumers().create({ ...wish("billing"), road: "nats" })).rejects.toMatchObject({
+    await expect(consumers().create({ ...stage.wish("billing"), road: "nats" })).rejects.toMatchObject({
       code: "consumer_unsupported",
     });
   });
@@ -109,7 +89,7 @@ describe("a consumer", () => {
   it("begins now when it was made so", async () => {
     const a = randomUUID();
     await write(a, 5);
-    await consumers().create({ ...wish("billing"), start: "now" });
+    await consumers().create({ ...stage.wish("billing"), start: "now" });
     await write(a, 1);
     const reader = read();
     await reader.until(1);

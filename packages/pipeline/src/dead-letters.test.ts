@@ -1,55 +1,26 @@
-import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Database, migrate, openPglite, run } from "@tributary/db";
+import { randomUUID } from "node:crypto";
+import { type Database, run } from "@tributary/db";
 import { asOwner } from "@tributary/db/testing";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { keepLetter } from "./dead-letter-intake.ts";
 import { createDeadLetters, trimDeadLetters } from "./dead-letters.ts";
 import { deleteConnectionEvents } from "./ledger.ts";
-import { migrations } from "./migrations.ts";
 import type { BrokerLetter, SideEvent, SideRoad } from "./side-road.ts";
 import type { StreamedEvent } from "./stream.ts";
-import { openStreamStage, type StreamStage } from "./testing/stream-stage.ts";
+import type { StreamStage } from "./testing/stream-stage.ts";
+import { useStreamStage } from "./testing/use-stream-stage.ts";
 
 let database: Database;
 let stage: StreamStage;
 let organizationId = "";
-let organizations = 0;
-
-beforeAll(async () => {
-  database = await openPglite();
-  await migrate(database, [migrations]);
-});
-afterAll(() => database.close());
-beforeEach(async () => {
-  organizationId = `organisation-${organizations++}`;
-  stage = await openStreamStage(database, organizationId);
-});
-afterEach(() => stage.stop());
+useStreamStage((on) => ({ database, stage, organizationId } = on));
 
 const letters = () => createDeadLetters(database);
 const consumers = () => stage.consumers;
 
 const write: StreamStage["write"] = (...what) => stage.write(...what);
 const read: StreamStage["read"] = (options) => stage.read(options);
-
-const wish = (name: string) => ({
-  organizationId,
-  name,
-  road: "http" as const,
-  types: [] as string[],
-  afterDeadLetter: "continue" as "continue" | "hold",
-  start: "oldest" as "oldest" | "now",
-});
-
-const position = (consumer = "billing") =>
-  asOwner(database, (tx) =>
-    run<{ settled: bigint }>(
-      tx,
-      "SELECT settled FROM pipeline.consumer_position WHERE organization_id = $1 AND consumer = $2",
-      [organizationId, consumer],
-    ),
-  );
 
 const marks = (events: readonly StreamedEvent[]) =>
   events.map(({ sequence, replayId, redrive }) => [Number(sequence), replayId, redrive]);
@@ -126,7 +97,7 @@ describe("a dead letter", () => {
     ]);
     expect(reader.got[3]?.id).toBe(reader.got[1]?.id);
     expect(other.got).toHaveLength(3);
-    expect(await position()).toEqual([{ settled: 3n }]);
+    expect(await stage.position()).toEqual([{ settled: 3n }]);
   });
 
   it("is kept whatever its consumer says of it", async () => {
@@ -242,11 +213,11 @@ describe("a dead letter", () => {
     await reader.settle(reader.got[0] as StreamedEvent, "dead_letter");
     await reader.close();
     expect((await letters().list({ organizationId, limit: 10 })).letters).toEqual([]);
-    expect(await position()).toEqual([{ settled: 1n }]);
+    expect(await stage.position()).toEqual([{ settled: 1n }]);
   });
 
   it("of a consumer that holds keeps the rest of its connection waiting, and no other, until it is handled or dropped", async () => {
-    await consumers().create({ ...wish("billing"), afterDeadLetter: "hold" });
+    await consumers().create({ ...stage.wish("billing"), afterDeadLetter: "hold" });
     const [a, b] = [randomUUID(), randomUUID()];
     await write(a, 5);
     await write(b, 3);

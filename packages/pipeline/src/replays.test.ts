@@ -1,34 +1,24 @@
-import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Database, migrate, openPglite, run } from "@tributary/db";
+import { randomUUID } from "node:crypto";
+import { type Database, run } from "@tributary/db";
 import { asOwner } from "@tributary/db/testing";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { migrations } from "./migrations.ts";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { startReplayRunner } from "./replay-runner.ts";
 import { createReplays, trimReplays } from "./replays.ts";
 import type { StreamedEvent } from "./stream.ts";
-import { openStreamStage, type StreamStage } from "./testing/stream-stage.ts";
+import type { StreamStage } from "./testing/stream-stage.ts";
+import { useStreamStage } from "./testing/use-stream-stage.ts";
 
 let database: Database;
 let stage: StreamStage;
-let stopRunner: () => Promise<void>;
 let organizationId = "";
-let organizations = 0;
+useStreamStage((on) => ({ database, stage, organizationId } = on));
 
-beforeAll(async () => {
-  database = await openPglite();
-  await migrate(database, [migrations]);
-});
-afterAll(() => database.close());
-beforeEach(async () => {
-  organizationId = `organisation-${organizations++}`;
-  stage = await openStreamStage(database, organizationId);
+let stopRunner: () => Promise<void>;
+beforeEach(() => {
   stopRunner = startReplayRunner({ database, holder: randomUUID() });
 });
-afterEach(async () => {
-  await stopRunner();
-  await stage.stop();
-});
+afterEach(() => stopRunner());
 
 const replays = () => createReplays({ database, uuid: randomUUID });
 const consumers = () => stage.consumers;
@@ -55,15 +45,6 @@ async function ended(id: string) {
   return replays().get(organizationId, id);
 }
 
-const position = (consumer = "billing") =>
-  asOwner(database, (tx) =>
-    run<{ settled: bigint }>(
-      tx,
-      "SELECT settled FROM pipeline.consumer_position WHERE organization_id = $1 AND consumer = $2",
-      [organizationId, consumer],
-    ),
-  );
-
 const marks = (events: readonly StreamedEvent[]) =>
   events.map(({ sequence, replayId, redrive }) => [Number(sequence), replayId, redrive]);
 
@@ -73,7 +54,7 @@ describe("a replay over HTTP", () => {
     await write(a, 450);
     const reader = read();
     await reader.until(450);
-    const before = await position();
+    const before = await stage.position();
     const replay = await start();
     await reader.until(900);
     await write(a, 1);
@@ -85,7 +66,7 @@ describe("a replay over HTTP", () => {
     expect(done).toMatchObject({ state: "done", total: 450, done: 450 });
     await reader.close();
     expect(before).toEqual([{ settled: 450n }]);
-    expect(await position()).toEqual([{ settled: 451n }]);
+    expect(await stage.position()).toEqual([{ settled: 451n }]);
     expect(reader.got.at(-1)).toMatchObject({ sequence: 451n, replayId: "" });
   });
 
@@ -177,7 +158,7 @@ describe("a replay over HTTP", () => {
 
   it("starts once for one key, and not without anybody to go to, nor beside too many others", async () => {
     await expect(start()).rejects.toMatchObject({ code: "no_consumers" });
-    await consumers().create(wish("billing"));
+    await consumers().create(stage.wish("billing"));
     await expect(start({ consumer: "nobody" })).rejects.toMatchObject({ code: "unknown_consumer" });
     await write(randomUUID(), 1);
     const one = await start({ idempotencyKey: "k1" });
@@ -194,7 +175,7 @@ describe("a replay over HTTP", () => {
   });
 
   it("takes a key that belongs to another wish for a mistake, not for the same wish", async () => {
-    await consumers().create(wish("billing"));
+    await consumers().create(stage.wish("billing"));
     const types = ["a.v1.Wanted", "a.v1.Other"];
     const { id } = await start({ idempotencyKey: "k2", types });
     expect((await start({ idempotencyKey: "k2", types: types.toReversed() })).id).toBe(id);
@@ -208,7 +189,7 @@ describe("a replay over HTTP", () => {
     await reader.until(20);
     const other = read({ consumer: "audit" });
     await other.until(20);
-    await consumers().create(wish("idle"));
+    await consumers().create(stage.wish("idle"));
     const before = await start({ consumer: "billing" });
     expect(await ended(before.id)).toMatchObject({ state: "done" });
     await reader.close();
@@ -267,7 +248,7 @@ describe("a replay over HTTP", () => {
   });
 
   it("that nobody hears fails after a week, and is forgotten a month later", async () => {
-    await consumers().create(wish("billing"));
+    await consumers().create(stage.wish("billing"));
     await write(randomUUID(), 1);
     const replay = await start();
     const age = (column: string, days: number) =>
@@ -284,13 +265,4 @@ describe("a replay over HTTP", () => {
     expect(await trimReplays(database)).toBe(1);
     expect(await replays().get(organizationId, replay.id)).toBeUndefined();
   });
-});
-
-const wish = (name: string) => ({
-  organizationId,
-  name,
-  road: "http" as const,
-  types: [] as string[],
-  afterDeadLetter: "continue" as "continue" | "hold",
-  start: "oldest" as "oldest" | "now",
 });

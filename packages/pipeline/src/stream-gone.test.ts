@@ -1,25 +1,16 @@
 import { randomUUID } from "node:crypto";
-import { type Database, migrate, openPglite, run } from "@tributary/db";
+import { type Database, run } from "@tributary/db";
 import { asOwner } from "@tributary/db/testing";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { deleteConnectionEvents } from "./ledger.ts";
-import { migrations } from "./migrations.ts";
 import { createEventStream, type StreamedEvent } from "./stream.ts";
-import { openStreamStage, type StreamStage } from "./testing/stream-stage.ts";
+import type { StreamStage } from "./testing/stream-stage.ts";
+import { useStreamStage } from "./testing/use-stream-stage.ts";
 
 let database: Database;
 let stage: StreamStage;
 let organizationId = "";
-beforeAll(async () => {
-  database = await openPglite();
-  await migrate(database, [migrations]);
-});
-afterAll(() => database.close());
-beforeEach(async () => {
-  organizationId = `org${randomUUID().slice(0, 8)}`;
-  stage = await openStreamStage(database, organizationId);
-});
-afterEach(() => stage.stop());
+useStreamStage((on) => ({ database, stage, organizationId } = on));
 
 /** Sequence of what came, and how many events up to it are gone; 0 for an event. */
 const told = (events: readonly StreamedEvent[]) =>
@@ -37,13 +28,7 @@ async function readFirst(connectionId: string, count: number): Promise<void> {
 async function settled(sequence: number, consumer = "billing"): Promise<void> {
   for (let turn = 0; turn < 1_000; turn++) {
     const behind = (await stage.consumers.get(organizationId, consumer))?.consumer.lag;
-    const [row] = await asOwner(database, (tx) =>
-      run<{ settled: bigint }>(
-        tx,
-        "SELECT settled FROM pipeline.consumer_position WHERE organization_id = $1 AND consumer = $2",
-        [organizationId, consumer],
-      ),
-    );
+    const [row] = await stage.position(consumer);
     if (behind === 0 && row?.settled === BigInt(sequence)) return;
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
@@ -131,8 +116,7 @@ describe("what the retention took before a consumer came to it", () => {
 
   it("is told to a consumer that has settled nothing and is older than all that is retained", async () => {
     const [a, b] = [randomUUID(), randomUUID()];
-    const wish = { organizationId, name: "billing", road: "http", types: [], start: "oldest" } as const;
-    await stage.consumers.create({ ...wish, afterDeadLetter: "continue" });
+    await stage.consumers.create(stage.wish("billing"));
     const AGE = "UPDATE pipeline.consumer SET created_at = now() - interval '50 days' WHERE organization_id = $1";
     await asOwner(database, (tx) => run(tx, AGE, [organizationId]));
     await stage.write(a, 3);

@@ -1,31 +1,20 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
 import { asOwner } from "@tributary/db/testing";
 import { randomUUID } from "node:crypto";
-import { setTimeout as sleep } from "node:timers/promises";
-import { type Database, migrate, openPglite, run } from "@tributary/db";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { type Database, run } from "@tributary/db";
+import { describe, expect, it } from "vitest";
 import { append } from "./append.ts";
 import { deleteConnectionEvents } from "./ledger.ts";
-import { migrations } from "./migrations.ts";
 import { createEventStream, type StreamedEvent } from "./stream.ts";
 import { sampleBatch } from "./testing/sample-batch.ts";
-import { openStreamStage, type Reader, type ReadOptions, type StreamStage } from "./testing/stream-stage.ts";
+import { type Reader, type ReadOptions, type StreamStage } from "./testing/stream-stage.ts";
+import { useStreamStage } from "./testing/use-stream-stage.ts";
 
 let database: Database;
 let stage: StreamStage;
-beforeAll(async () => {
-  database = await openPglite();
-  await migrate(database, [migrations]);
-});
-afterAll(() => database.close());
-
-/** A fresh organisation for every test: nobody else's events are in the way. */
-let organizationId: string;
-beforeEach(async () => {
-  organizationId = `org${randomUUID().slice(0, 8)}`;
-  stage = await openStreamStage(database, organizationId);
-});
-afterEach(() => stage.stop());
+let organizationId = "";
+useStreamStage((on) => ({ database, stage, organizationId } = on));
 
 const write: StreamStage["write"] = (...what) => stage.write(...what);
 const read = (options: ReadOptions = {}): Reader => stage.read({ fate: () => "none", ...options });

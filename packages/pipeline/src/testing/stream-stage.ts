@@ -3,7 +3,7 @@ import { asOwner } from "@tributary/db/testing";
 import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { append } from "../append.ts";
-import { type Consumers, createConsumers } from "../consumers.ts";
+import { type Consumers, type ConsumerWish, createConsumers } from "../consumers.ts";
 import { createHandOff, type HandOff } from "../hand-off.ts";
 import { dropExpiredPartitions, ensurePartitions } from "../partitions.ts";
 import { createEventStream, type EventStream, type StreamedEvent } from "../stream.ts";
@@ -21,6 +21,10 @@ export interface StreamStage {
   expire(connectionId: string, upTo: number): Promise<void>;
   /** Subscribes, and settles each event as its fate is. */
   read(options?: ReadOptions): Reader;
+  /** A consumer over HTTP to be made: of every type, from the oldest event on, which goes on behind dead letters. */
+  wish(name: string): ConsumerWish;
+  /** How far a consumer, "billing" unless another is named, has come in each connection. */
+  position(consumer?: string): Promise<readonly { readonly settled: bigint }[]>;
   /** Ends the stream, as a hub's end does, and opens it anew. */
   restart(): Promise<void>;
   stop(): Promise<void>;
@@ -48,6 +52,8 @@ export interface Reader {
   /** Once the fate of all that came is durable. */
   close(): Promise<void>;
 }
+
+const POSITION = "SELECT settled FROM pipeline.consumer_position WHERE organization_id = $1 AND consumer = $2";
 
 /** Longer than events are kept. */
 const EXPIRED_MS = 40 * 86_400_000;
@@ -112,6 +118,9 @@ export async function openStreamStage(database: Database, organizationId: string
         },
       };
     },
+    wish: (name) => ({ organizationId, name, road: "http", types: [], afterDeadLetter: "continue", start: "oldest" }),
+    position: (consumer = "billing") =>
+      asOwner(database, (tx) => run<{ settled: bigint }>(tx, POSITION, [organizationId, consumer])),
     restart: async () => {
       await stream.stop();
       stream = await createEventStream({ database, handOff });
