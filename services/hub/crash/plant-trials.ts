@@ -172,7 +172,7 @@ async function bothDie(stage: Stage): Promise<void> {
     everyAccount(stage, 40);
     const subscriber = crew.of("subscribe");
     subscriber.arm({ point: "subscribe.effect", moment: "before", turn: 40, act: "kill" });
-    await Promise.race([subscriber.ended, sleep(REACH_MS_MAX)]);
+    await Promise.race([subscriber.ended, sleep(MOVED_MS_MAX)]);
     await crew.of("serve").kill();
     count(stage, "hub and subscriber killed");
     await crew.replace("serve");
@@ -189,7 +189,7 @@ async function letterDies(stage: Stage): Promise<void> {
     const hub = crew.of("serve");
     hub.arm({ point: "serve.letter", moment: "before", turn: 1, act: "kill" });
     everyAccount(stage, 40);
-    await Promise.race([hub.ended, sleep(REACH_MS_MAX)]);
+    await Promise.race([hub.ended, sleep(MOVED_MS_MAX)]);
     await crew.of("subscribe").kill();
     count(stage, "hub and subscriber killed");
     await crew.replace("serve");
