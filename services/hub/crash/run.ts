@@ -25,8 +25,6 @@ export interface RunOptions {
   readonly rounds: number;
   /** Only the worlds whose names hold this. */
   readonly only?: string | undefined;
-  /** And none of these. */
-  readonly but?: readonly string[];
   readonly seed: number;
   readonly say: (line: string) => void;
   /** Ends everything, as Ctrl-C does. */
@@ -34,9 +32,9 @@ export interface RunOptions {
 }
 
 /** @throws RangeError when no world has such a name. */
-export async function runWhole({ rounds, seed, only = "", but = [], say, signal }: RunOptions): Promise<Whole> {
+export async function runWhole({ rounds, seed, only = "", say, signal }: RunOptions): Promise<Whole> {
   const trials = Object.entries(trialsOf(amountsOf(rounds)));
-  const chosen = trials.filter(([name]) => name.includes(only) && !but.includes(name));
+  const chosen = trials.filter(([name]) => name.includes(only));
   if (chosen.length === 0)
     throw new RangeError(`no world is called so; they are:\n${trials.map(([name]) => `  ${name}`).join("\n")}`);
   return inHouse(signal, async (house) => {

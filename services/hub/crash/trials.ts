@@ -41,10 +41,32 @@ export interface Amounts {
   readonly embeddedKills: number;
   /** Wires of hubs and their subscribers, each broken in each manner. */
   readonly hubWireRounds: number;
+  /** Where a hub that is read over HTTP, and its subscriber, are killed. */
+  readonly hubMoments: readonly PointMoment[];
+  /** Of the way from a subscriber to its hub. */
+  readonly hubStalls: number;
 }
 
-/** What the whole is: 200 SIGKILLs of nats-server, and the rest in its proportion. Every point is always reached. */
+/**
+ * What the whole is: 200 SIGKILLs of nats-server, and the rest in its proportion. Every point is reached in it, and those
+ * of a path over a broker always.
+ */
 export const ROUNDS = 200;
+
+const HUB_ROLES = ["serve", "subscribe"] as const;
+const hubMoments = HUB_ROLES.flatMap((role) => momentsOf(role, "http"));
+
+/** Where less is tried: an event half on its way, settled, dead and to come again, and what a subscriber says of that. */
+const HUB_SAMPLE: ReadonlySet<string> = new Set([
+  "serve.send/half",
+  "serve.settle/before",
+  "serve.settle/after",
+  "serve.letter/before",
+  "serve.redrive/after",
+  "serve.replay/before",
+  "subscribe.letter/before",
+  "subscribe.ack/before",
+]);
 
 export const amountsOf = (rounds: number): Amounts => ({
   brokerKills: rounds,
@@ -60,6 +82,9 @@ export const amountsOf = (rounds: number): Amounts => ({
   chanceKills: Math.ceil(rounds / 20),
   embeddedKills: Math.ceil(rounds / 20),
   hubWireRounds: Math.ceil(rounds / 100),
+  hubMoments:
+    rounds < ROUNDS ? hubMoments.filter(({ point, moment }) => HUB_SAMPLE.has(`${point}/${moment}`)) : hubMoments,
+  hubStalls: Math.floor(rounds / 50),
 });
 
 const SAMPLE_LOAD = 100;
@@ -111,7 +136,7 @@ export function trialsOf(amounts: Amounts): Readonly<Record<string, Trial>> {
     "over HTTP, with dead letters and replays": trial((stage) => overHttp(stage, amounts), SAMPLE_LOAD / 2, {
       world: { road: "http", mortal: true },
       crew: HUB_CREW,
-      reaches: HUB_ROLES.flatMap(hubMoments),
+      reaches: amounts.hubMoments,
     }),
     "dead letters and replays beside a broker": trial((stage) => besideBroker(stage, amounts), SAMPLE_LOAD / 2, {
       world: { wired: true, mortal: true },
@@ -147,19 +172,18 @@ export function trialsOf(amounts: Amounts): Readonly<Record<string, Trial>> {
 const PATH_ROLES = ["commit", "relay", "subscribe"] as const;
 const pathMoments = (role: Role): readonly PointMoment[] => momentsOf(role, "nats", ["subscribe.letter"]);
 
-const HUB_ROLES = ["serve", "subscribe"] as const;
-const hubMoments = (role: Role): readonly PointMoment[] => momentsOf(role, "http");
-
 const LETTER_MOMENTS = momentsOf("subscribe", "nats").filter(({ point }) => point === "subscribe.letter");
 /** What both roads have is killed over HTTP. */
 const BESIDE_MOMENTS = momentsOf("serve", "nats", ["serve.redrive", "serve.replay"]);
 
 async function overHttp(stage: Stage, amounts: Amounts): Promise<void> {
   const rest = stage.world.again?.keepOn();
-  await Promise.all(HUB_ROLES.map((role) => killAtPoints(stage, role, hubMoments(role))));
+  const of = (role: Role): readonly PointMoment[] =>
+    amounts.hubMoments.filter(({ point }) => point.startsWith(`${role}.`));
+  await Promise.all(HUB_ROLES.map((role) => killAtPoints(stage, role, of(role))));
   await killAtChance(stage, HUB_ROLES, amounts.chanceKills);
   await breakWires(stage, [["subscribe", "hub"]], amounts.hubWireRounds);
-  await stallWires(stage, [["subscribe", "hub"]], amounts.outages);
+  await stallWires(stage, [["subscribe", "hub"]], amounts.hubStalls);
   await refuseAcks(stage, REFUSED_MS);
   await rest?.();
 }

@@ -8,14 +8,11 @@ const SAMPLE_ROUNDS = 40;
 /** Of the planted bugs one for each room, the quickest; all of them are `npm run crash -- --planted`. */
 const PLANTED = ["no-message-id", "object-state-ignored", "inbox-by-object", "sequence-outside-the-lock"];
 
-/** What is left out of the sample: docs/RELIABILITY.md says why. */
-const SET_ASIDE = ["over HTTP, with dead letters and replays"];
-
 /**
- * Several times what they take on two busy cores: limits for what hangs, and not for what is slow. Who reaches one is told
- * what was found so far; the test runner, whose limit is longer, would not say.
+ * Limits for what hangs, and not for what is slow: on two cores with six times their load the sample took 403 and 57 s. Who
+ * reaches one is told what was found so far; the test runner, whose limit is longer, would not say.
  */
-const WHOLE_MS_MAX = 600_000;
+const WHOLE_MS_MAX = 720_000;
 const PLANTED_MS_MAX = 400_000;
 
 const seed = Date.now() % 1_000_000;
@@ -25,7 +22,7 @@ const told = (): string => said.join("\n");
 
 it("loses, repeats and reorders nothing, whatever is killed, rolled back, deleted or away", async () => {
   const signal = AbortSignal.timeout(WHOLE_MS_MAX);
-  const run = await runWhole({ rounds: SAMPLE_ROUNDS, seed, but: SET_ASIDE, say, signal }).catch((cause: unknown) => {
+  const run = await runWhole({ rounds: SAMPLE_ROUNDS, seed, say, signal }).catch((cause: unknown) => {
     throw new Error(told(), { cause });
   });
   const { lost, duplicates, reordered, clean, faults, reached } = run;
@@ -36,11 +33,12 @@ it("loses, repeats and reorders nothing, whatever is killed, rolled back, delete
     "stream deleted": 1,
     "relay away past the window": 1,
     "PostgreSQL shut down at once": 10,
-    "wire reset": 8,
-    "wire torn within a message there": 8,
+    "wire reset": 9,
+    "wire torn within a message there": 9,
     "relay overtaken while its wire stalls": 1,
+    "acknowledgements refused while the stream stands": 1,
   });
-  expect([...reached.values()].filter(({ kills }) => kills > 0).length).toBeGreaterThanOrEqual(52);
+  expect([...reached.values()].filter(({ kills }) => kills > 0).length).toBeGreaterThanOrEqual(57);
 });
 
 it("notices bugs that are planted into relay, commit and subscriber", async () => {
