@@ -150,6 +150,28 @@ describe("a renewal", () => {
     expect(provider.tokenRequests).toHaveLength(1);
   });
 
+  it("that stood still until its lease ran out sends nothing under it", async () => {
+    // The first lease of the credential is over as soon as it is taken.
+    await asOwner(database, async (tx) => {
+      await run(
+        tx,
+        `CREATE FUNCTION vault.stand_still() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN NEW.lease_until := now() + interval '10 seconds'; RETURN NEW; END $$`,
+      );
+      await run(
+        tx,
+        `CREATE TRIGGER stand_still BEFORE UPDATE ON vault.credential_grant FOR EACH ROW
+         WHEN (NEW.lease_token = 1 AND OLD.lease_token = 0) EXECUTE FUNCTION vault.stand_still()`,
+      );
+    });
+    provider.expireAccess();
+    expect((await open().fetch(ME)).status).toBe(200);
+    expect(provider.tokenRequests).toHaveLength(1);
+    const [row] = await asOwner(database, (tx) => run(tx, "SELECT lease_token FROM vault.credential_grant"));
+    expect(row, "what was sent was sent under the second").toEqual({ lease_token: 2n });
+    await asOwner(database, (tx) => run(tx, "DROP FUNCTION vault.stand_still CASCADE"));
+  });
+
   it("takes over from a process that died holding the lease", async () => {
     provider.expireAccess();
     await asOwner(database, (tx) =>

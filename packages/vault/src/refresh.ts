@@ -41,6 +41,8 @@ const POLL_MS = 100;
 const POLLS_MAX = 900;
 /** Covers three requests of 10 s and storing what came back. */
 const LEASE_SECONDS = 60;
+/** What a lease must have left as a request is sent: longer than its answer is waited for. */
+const SEND_SECONDS = 15;
 const STORE_ATTEMPTS = 6;
 
 async function renewAcrossProcesses(
@@ -72,7 +74,7 @@ interface Lease {
   readonly unresolved: boolean;
 }
 
-/** @returns false when the generation moved under us: what it moved to is what counts. */
+/** @returns false when the generation moved under us, or the lease ran out: what it moved to is what counts. */
 async function renewUnderLease(
   parts: VaultParts,
   scope: CredentialScope,
@@ -82,18 +84,24 @@ async function renewUnderLease(
   lease: Lease,
   access: Access,
 ): Promise<boolean> {
+  // A process that stood still must not send what its successor has used already: the database is asked right before.
+  const send = async (token: string): Promise<Renewal> => {
+    if (!(await holdsLease(parts, scope, lease))) throw new LeaseRanOut();
+    return refreshTokens(party, token);
+  };
   let outcome: Renewal;
   try {
     const refreshToken = await openOnce(parts, scope, "refresh_token", grant.generation, access);
     if (refreshToken === undefined)
       throw new VaultError("credential_integrity_error", "the refresh token that the grant names is not there");
-    outcome = await refreshTokens(party, refreshToken);
-    if (outcome.kind === "unknown" && !lease.unresolved) outcome = await refreshTokens(party, refreshToken);
+    outcome = await send(refreshToken);
+    if (outcome.kind === "unknown" && !lease.unresolved) outcome = await send(refreshToken);
     if (outcome.kind === "refused")
-      outcome = await tryPrevious(parts, scope, party, grant, refreshToken, outcome, access);
+      outcome = await tryPrevious(parts, scope, send, grant, refreshToken, outcome, access);
     if (outcome.kind === "tokens") return await store(parts, scope, next, grant, withOld(outcome.tokens, refreshToken));
   } catch (error) {
     await endLease(parts, scope, lease, keepsIntent(error));
+    if (error instanceof LeaseRanOut) return false;
     throw error;
   }
   if (outcome.kind === "unknown") {
@@ -114,7 +122,7 @@ async function renewUnderLease(
 async function tryPrevious(
   parts: VaultParts,
   scope: CredentialScope,
-  party: Party,
+  send: (token: string) => Promise<Renewal>,
   grant: StoredGrant,
   current: string,
   refused: Renewal,
@@ -122,7 +130,7 @@ async function tryPrevious(
 ): Promise<Renewal> {
   const previous = await openOnce(parts, scope, "refresh_token", grant.generation - 1, access);
   if (previous === undefined || previous === current) return refused;
-  const outcome = await refreshTokens(party, previous);
+  const outcome = await send(previous);
   return outcome.kind === "tokens" ? outcome : refused;
 }
 
@@ -167,6 +175,14 @@ async function takeLease(parts: VaultParts, scope: CredentialScope, generation: 
   return row === undefined ? undefined : { token: row.lease_token, unresolved: row.unresolved };
 }
 
+/** There is too little left of the lease to send anything under it, or somebody else has taken it. */
+class LeaseRanOut extends Error {}
+
+async function holdsLease(parts: VaultParts, scope: CredentialScope, lease: Lease): Promise<boolean> {
+  const params = [...leaseParams(scope, lease), SEND_SECONDS];
+  return (await inOrganization(parts, scope, (tx) => run(tx, HOLDS_LEASE, params))).length > 0;
+}
+
 async function endLease(parts: VaultParts, scope: CredentialScope, lease: Lease, keepIntent: boolean): Promise<void> {
   // When the database is away, the lease ends by itself.
   const params = [...leaseParams(scope, lease), keepIntent];
@@ -190,6 +206,10 @@ SET lease_token = lease_token + 1, lease_until = now() + make_interval(secs => $
 FROM before
 WHERE g.organization_id = before.organization_id AND g.credential_id = before.credential_id
 RETURNING g.lease_token, before.intent_at IS NOT NULL AS unresolved`;
+
+const HOLDS_LEASE = `
+SELECT 1 FROM vault.credential_grant
+WHERE organization_id = $1 AND credential_id = $2 AND lease_token = $3 AND lease_until > now() + make_interval(secs => $4)`;
 
 const END_LEASE = `
 UPDATE vault.credential_grant SET lease_until = NULL, intent_at = CASE WHEN $4::boolean THEN intent_at END
