@@ -46,6 +46,6 @@ export const TEST_PROJECTS: readonly TestProject[] = [
     needsServers: true,
     oneByOne: true,
     // Behind the limits that the tests set themselves.
-    testTimeoutMs: 780_000,
+    testTimeoutMs: 960_000,
   },
 ];

@@ -9,10 +9,10 @@ const SAMPLE_ROUNDS = 40;
 const PLANTED = ["no-message-id", "object-state-ignored", "inbox-by-object", "sequence-outside-the-lock"];
 
 /**
- * Limits for what hangs, and not for what is slow: on two cores with six times their load the sample took 403 and 57 s. Who
+ * Limits for what hangs, and not for what is slow: on two cores with eight times their load they took 583 and 61 s. Who
  * reaches one is told what was found so far; the test runner, whose limit is longer, would not say.
  */
-const WHOLE_MS_MAX = 720_000;
+const WHOLE_MS_MAX = 900_000;
 const PLANTED_MS_MAX = 400_000;
 
 const seed = Date.now() % 1_000_000;
