@@ -173,7 +173,7 @@ async function bothDie(stage: Stage): Promise<void> {
     const subscriber = crew.of("subscribe");
     subscriber.arm({ point: "subscribe.effect", moment: "before", turn: 40, act: "kill" });
     await Promise.race([subscriber.ended, sleep(MOVED_MS_MAX)]);
-    await crew.of("serve").kill();
+    await Promise.all([crew.of("serve").kill(), subscriber.kill()]);
     count(stage, "hub and subscriber killed");
     await crew.replace("serve");
     await crew.replace("subscribe");
@@ -190,7 +190,7 @@ async function letterDies(stage: Stage): Promise<void> {
     hub.arm({ point: "serve.letter", moment: "before", turn: 1, act: "kill" });
     everyAccount(stage, 40);
     await Promise.race([hub.ended, sleep(MOVED_MS_MAX)]);
-    await crew.of("subscribe").kill();
+    await Promise.all([hub.kill(), crew.of("subscribe").kill()]);
     count(stage, "hub and subscriber killed");
     await crew.replace("serve");
     await crew.replace("subscribe");
