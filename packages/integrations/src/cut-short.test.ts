@@ -13,7 +13,7 @@ import { checkpoint, type Connector, Retryable, signal, type User } from "@tribu
 import { VaultError } from "@tributary/vault";
 import { eq } from "drizzle-orm";
 import { randomUUID } from "node:crypto";
-import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from "vitest";
 import { claimDue } from "./lease.ts";
 import { migrations } from "./migrations.ts";
 import { createRegistry } from "./registry.ts";
@@ -29,6 +29,7 @@ beforeAll(async () => {
   await ensurePartitions(real, new Date());
 });
 afterAll(() => real.close());
+afterEach(() => void vi.useRealTimers());
 
 const away = new DatabaseUnavailable("CONNECTION_CLOSED", new Error("write CONNECTION_CLOSED"));
 function lose(now: boolean): void {
@@ -90,7 +91,7 @@ async function runOnce() {
       apiVersions: [{ id: "1" }],
       pollIntervalMs: 9e5,
     },
-    fetchSignals: (user: User) => fetchSignals(user),
+    fetchSignals: (user: User, since: unknown) => fetchSignals(user, since as never),
   } as unknown as Connector;
   const say = (fields: object, message: string): void => void said.push({ ...fields, message });
   const runtime = {
@@ -187,4 +188,32 @@ it("a database that is unavailable as a run is settled is asked once more, and t
     expect(row).toMatchObject({ state: "error", failures: 2 + tries, leaseUntil: null, eventsRead: tries });
     expect(pauseSeconds).toBeGreaterThan(0);
   }
+});
+
+it("a run that takes too long goes on behind its last checkpoint, as often as it gets on", async () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  const wait = (user: User): void => {
+    vi.advanceTimersByTime(15 * 60_000);
+    user.signal.throwIfAborted();
+  };
+  const places: unknown[] = [];
+  fetchSignals = async function* (user, since) {
+    places.push(since);
+    yield titled(`${places.length}`);
+    yield checkpoint(`c${places.length}`);
+    wait(user);
+  };
+  // Four that a bug ended would have stopped the connection.
+  for (let turn = 1; turn <= 5; turn++) {
+    const { outcome, events, row, pauseSeconds } = await runOnce();
+    expect({ outcome, events, pauseSeconds }).toEqual({ outcome: "continues", events: 1, pauseSeconds: 0 });
+    expect(row).toMatchObject({ state: "connected", failures: 0, leaseUntil: null, reasonCode: null });
+  }
+  expect(places).toEqual([undefined, "c1", "c2", "c3", "c4"]);
+  // One that reaches no checkpoint in all that time would never end.
+  fetchSignals = async function* (user) {
+    wait(user);
+    yield checkpoint("never");
+  };
+  expect(await runOnce()).toMatchObject({ outcome: "bug", row: { state: "error", failures: 1 } });
 });

@@ -21,10 +21,19 @@ export interface RunEnd {
   readonly log: RunLog;
   readonly events: number;
   readonly unchanged: number;
+  /** That were committed. */
+  readonly checkpoints: number;
   /** What ended it; undefined when it came to its end. */
   readonly error: unknown;
   /** True when this process is stopping: the run goes on elsewhere, at once. */
   readonly interrupted: boolean;
+}
+
+/** Ends a run that takes longer than one may. */
+export class RunTimeUp extends Error {
+  override get name(): string {
+    return "RunTimeUp";
+  }
 }
 
 /** What a run's end means for its connection. */
@@ -145,7 +154,7 @@ async function timesCutShort(tx: Queryable, lease: Lease, runId: string): Promis
 export function judge(
   connector: Connector,
   row: ConnectionRow,
-  end: Pick<RunEnd, "error" | "interrupted"> & { readonly cutShort?: number },
+  end: Pick<RunEnd, "error" | "interrupted"> & { readonly checkpoints?: number; readonly cutShort?: number },
   random: () => number,
 ): Verdict {
   const { error } = end;
@@ -160,6 +169,9 @@ export function judge(
   const lost = error instanceof LeaseLost;
   if (lost || end.interrupted)
     return { outcome: lost ? "lease_lost" : "interrupted", state: "unchanged", nextMs: 0, failures: row.failures };
+  // There is much to read, and it gets on. One that reaches no checkpoint in all that time would never end.
+  if (error instanceof RunTimeUp && (end.checkpoints ?? 0) > 0)
+    return { outcome: "continues", state: "unchanged", nextMs: 0, failures: 0 };
   // Ours, whatever a connector made of it on the way.
   if (databaseUnavailableIn(error) !== undefined) {
     const nextMs = Math.min(backoffMs((end.cutShort ?? 0) + 1, random), UNAVAILABLE_MS_MAX);

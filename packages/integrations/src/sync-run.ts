@@ -8,7 +8,7 @@ import { extendLease, type Lease } from "./lease.ts";
 import { createRunLog } from "./run-log.ts";
 import { credentialScope, type Runtime } from "./runtime.ts";
 import { connection, credential, run as runTable } from "./schema.ts";
-import { abandonLastRun, settleRun } from "./settle-run.ts";
+import { abandonLastRun, RunTimeUp, settleRun } from "./settle-run.ts";
 import type { Throttle } from "./throttle.ts";
 import { inSpan, traceparentOf } from "./trace.ts";
 import { createUser } from "./user.ts";
@@ -16,12 +16,13 @@ import { createUser } from "./user.ts";
 /** Tells tracing and tests where a run is. Costs nothing when nobody listens. */
 const steps = channel("tributary:step");
 
+/** A run that takes longer gives its place to others, and goes on behind its last checkpoint when it is its turn again. */
 const RUN_MS_MAX = 15 * 60_000;
 const HEARTBEAT_MS = 20_000;
 const CURSOR_BYTES_MAX = 4096;
 
 export interface RunResult {
-  /** "ok", "lease_lost", "interrupted", "database_unavailable", or the code of the error that ended it. */
+  /** "ok", "continues", "lease_lost", "interrupted", "database_unavailable", or the code of the error that ended it. */
   readonly outcome: string;
   readonly events: number;
   readonly unchanged: number;
@@ -40,14 +41,16 @@ export async function syncRun(
   const runId = runtime.uuid();
   const log = createRunLog(runtime.now);
   const lost = new AbortController();
-  const signal = AbortSignal.any([shutdown, lost.signal, AbortSignal.timeout(RUN_MS_MAX)]);
+  const time = new AbortController();
+  const timer = setTimeout(() => time.abort(new RunTimeUp()), RUN_MS_MAX);
+  const signal = AbortSignal.any([shutdown, lost.signal, time.signal]);
   const beat = async (): Promise<void> => {
     const held = await withOrganization(runtime.database, lease.organizationId, (tx) => extendLease(tx, lease));
     if (!held) lost.abort(new LeaseLost());
   };
   // When the database is away the lease runs out by itself, and the next commit is refused.
   const stopHeartbeat = every(beat, { everyMs: HEARTBEAT_MS, onError: () => {} });
-  const total = { events: 0, unchanged: 0 };
+  const total = { events: 0, unchanged: 0, checkpoints: 0 };
   let error: unknown;
   try {
     const { organizationId, connectionId } = lease;
@@ -64,18 +67,19 @@ export async function syncRun(
     const instructs = thrown instanceof ConnectorError || databaseUnavailableIn(thrown) !== undefined;
     error = signal.aborted && !instructs ? (signal.reason as unknown) : thrown;
   } finally {
+    clearTimeout(timer);
     void stopHeartbeat();
   }
   const outcome = await settleRun(runtime, lease, { runId, log, error, interrupted: shutdown.aborted, ...total });
   steps.publish("run.settled");
-  return { outcome, ...total };
+  return { outcome, events: total.events, unchanged: total.unchanged };
 }
 
 interface Drive {
   readonly runId: string;
   readonly log: ReturnType<typeof createRunLog>;
   readonly signal: AbortSignal;
-  readonly total: { events: number; unchanged: number };
+  readonly total: { events: number; unchanged: number; checkpoints: number };
   /** Of the run. */
   readonly traceparent: string;
 }
@@ -109,7 +113,6 @@ async function drive(
     log: log.write,
   });
   let pending: Signal[] = [];
-  let checkpoints = 0;
   const flush = async (next?: Json): Promise<void> => {
     signal.throwIfAborted();
     steps.publish("commit.before");
@@ -131,10 +134,10 @@ async function drive(
     } else {
       assertCursor(connector.id, yielded.cursor);
       await flush(yielded.cursor);
-      checkpoints += 1;
+      total.checkpoints += 1;
     }
   }
-  if (checkpoints === 0) throw new Error(`connector "${connector.id}": the run ended without a checkpoint`);
+  if (total.checkpoints === 0) throw new Error(`connector "${connector.id}": the run ended without a checkpoint`);
 }
 
 async function load(runtime: Runtime, lease: Lease) {
