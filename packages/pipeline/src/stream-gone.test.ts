@@ -26,13 +26,13 @@ async function readFirst(connectionId: string, count: number): Promise<void> {
 }
 
 async function settled(sequence: number, consumer = "billing"): Promise<void> {
-  for (let turn = 0; turn < 1_000; turn++) {
+  for (let turn = 0; turn < 4_000; turn++) {
     const behind = (await stage.consumers.get(organizationId, consumer))?.consumer.lag;
     const [row] = await stage.position(consumer);
     if (behind === 0 && row?.settled === BigInt(sequence)) return;
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
-  throw new Error(`not settled within 10 s: ${sequence}`);
+  throw new Error(`not settled within 40 s: ${sequence}`);
 }
 
 describe("what the retention took before a consumer came to it", () => {
