@@ -210,10 +210,20 @@ it("a run that takes too long goes on behind its last checkpoint, as often as it
     expect(row).toMatchObject({ state: "connected", failures: 0, leaseUntil: null, reasonCode: null });
   }
   expect(places).toEqual([undefined, "c1", "c2", "c3", "c4"]);
-  // One that reaches no checkpoint in all that time would never end.
+  // One that reaches no checkpoint in all that time, or the same one again and again, would never end.
   fetchSignals = async function* (user) {
     wait(user);
     yield checkpoint("never");
   };
   expect(await runOnce()).toMatchObject({ outcome: "bug", row: { state: "error", failures: 1 } });
+  fetchSignals = async function* (user) {
+    yield checkpoint("c5");
+    wait(user);
+  };
+  expect(await runOnce()).toMatchObject({ outcome: "bug", row: { state: "error", failures: 2 } });
+  fetchSignals = async function* (user) {
+    yield checkpoint("c6");
+    wait(user);
+  };
+  expect(await runOnce()).toMatchObject({ outcome: "continues", row: { state: "syncing", failures: 0 } });
 });

@@ -21,8 +21,8 @@ export interface RunEnd {
   readonly log: RunLog;
   readonly events: number;
   readonly unchanged: number;
-  /** That were committed. */
-  readonly checkpoints: number;
+  /** Whether its cursor stands elsewhere than where the run began. */
+  readonly moved: boolean;
   /** What ended it; undefined when it came to its end. */
   readonly error: unknown;
   /** True when this process is stopping: the run goes on elsewhere, at once. */
@@ -154,7 +154,7 @@ async function timesCutShort(tx: Queryable, lease: Lease, runId: string): Promis
 export function judge(
   connector: Connector,
   row: ConnectionRow,
-  end: Pick<RunEnd, "error" | "interrupted"> & { readonly checkpoints?: number; readonly cutShort?: number },
+  end: Pick<RunEnd, "error" | "interrupted"> & { readonly moved?: boolean; readonly cutShort?: number },
   random: () => number,
 ): Verdict {
   const { error } = end;
@@ -169,9 +169,9 @@ export function judge(
   const lost = error instanceof LeaseLost;
   if (lost || end.interrupted)
     return { outcome: lost ? "lease_lost" : "interrupted", state: "unchanged", nextMs: 0, failures: row.failures };
-  // There is much to read, and it gets on. One that reaches no checkpoint in all that time would never end.
-  if (error instanceof RunTimeUp && (end.checkpoints ?? 0) > 0)
-    return { outcome: "continues", state: "unchanged", nextMs: 0, failures: 0 };
+  // There is much to read, and it gets on. One that comes no further in all that time would never end.
+  if (error instanceof RunTimeUp && end.moved === true)
+    return { outcome: "continues", state: row.state === "error" ? "syncing" : "unchanged", nextMs: 0, failures: 0 };
   // Ours, whatever a connector made of it on the way.
   if (databaseUnavailableIn(error) !== undefined) {
     const nextMs = Math.min(backoffMs((end.cutShort ?? 0) + 1, random), UNAVAILABLE_MS_MAX);

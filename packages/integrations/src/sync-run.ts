@@ -2,6 +2,7 @@ import { databaseUnavailableIn, withOrganization } from "@tributary/db";
 import { ConnectorError, type Json, type Signal } from "@tributary/sdk";
 import { and, eq } from "drizzle-orm";
 import { channel } from "node:diagnostics_channel";
+import { setTimeout as sleep } from "node:timers/promises";
 import { COMMIT_SIGNALS_MAX, commit, LeaseLost } from "./commit.ts";
 import { every } from "./every.ts";
 import { extendLease, type Lease } from "./lease.ts";
@@ -48,9 +49,13 @@ export async function syncRun(
     const held = await withOrganization(runtime.database, lease.organizationId, (tx) => extendLease(tx, lease));
     if (!held) lost.abort(new LeaseLost());
   };
-  // When the database is away the lease runs out by itself, and the next commit is refused.
-  const stopHeartbeat = every(beat, { everyMs: HEARTBEAT_MS, onError: () => {} });
-  const total = { events: 0, unchanged: 0, checkpoints: 0 };
+  // When the database is away the lease runs out by itself, and the next commit is refused. A beat on a connection that is
+  // dead without a word must not keep the next one, which takes another connection.
+  const stopHeartbeat = every(() => Promise.race([beat(), sleep(HEARTBEAT_MS / 2, undefined, { ref: false })]), {
+    everyMs: HEARTBEAT_MS,
+    onError: () => {},
+  });
+  const total = { events: 0, unchanged: 0, moved: false };
   let error: unknown;
   try {
     const { organizationId, connectionId } = lease;
@@ -79,7 +84,7 @@ interface Drive {
   readonly runId: string;
   readonly log: ReturnType<typeof createRunLog>;
   readonly signal: AbortSignal;
-  readonly total: { events: number; unchanged: number; checkpoints: number };
+  readonly total: { events: number; unchanged: number; moved: boolean };
   /** Of the run. */
   readonly traceparent: string;
 }
@@ -112,7 +117,9 @@ async function drive(
     now: runtime.now,
     log: log.write,
   });
+  const begun = JSON.stringify(cursor);
   let pending: Signal[] = [];
+  let checkpoints = 0;
   const flush = async (next?: Json): Promise<void> => {
     signal.throwIfAborted();
     steps.publish("commit.before");
@@ -134,10 +141,11 @@ async function drive(
     } else {
       assertCursor(connector.id, yielded.cursor);
       await flush(yielded.cursor);
-      total.checkpoints += 1;
+      checkpoints += 1;
+      total.moved = JSON.stringify(yielded.cursor) !== begun;
     }
   }
-  if (total.checkpoints === 0) throw new Error(`connector "${connector.id}": the run ended without a checkpoint`);
+  if (checkpoints === 0) throw new Error(`connector "${connector.id}": the run ended without a checkpoint`);
 }
 
 async function load(runtime: Runtime, lease: Lease) {
