@@ -71,7 +71,7 @@ LEFT JOIN pipeline.consumer_position s
   ON s.organization_id = c.organization_id AND s.consumer = c.name AND s.connection_id = p.connection_id
 WHERE p.head > coalesce(s.settled, 0) AND EXISTS (
   SELECT FROM pipeline.event e
-  WHERE e.connection_id = p.connection_id AND e.sequence > coalesce(s.settled, 0) AND e.day < (clock_timestamp() AT TIME ZONE 'UTC')::date - $1::int
+  WHERE e.connection_id = p.connection_id AND e.sequence > coalesce(s.settled, 0) AND e.day < (now() AT TIME ZONE 'UTC')::date - $1::int
     AND (c.types = '{}' OR e.type = ANY (c.types)))
 GROUP BY 1, 2 ORDER BY 3 DESC LIMIT ${ROWS_MAX}`;
 
