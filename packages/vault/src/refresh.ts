@@ -85,8 +85,10 @@ async function renewUnderLease(
   access: Access,
 ): Promise<boolean> {
   // A process that stood still must not send what its successor has used already: the database is asked right before.
+  let sent = false;
   const send = async (token: string): Promise<Renewal> => {
     if (!(await holdsLease(parts, scope, lease))) throw new LeaseRanOut();
+    sent = true;
     return refreshTokens(party, token);
   };
   let outcome: Renewal;
@@ -100,7 +102,7 @@ async function renewUnderLease(
       outcome = await tryPrevious(parts, scope, send, grant, refreshToken, outcome, access);
     if (outcome.kind === "tokens") return await store(parts, scope, next, grant, withOld(outcome.tokens, refreshToken));
   } catch (error) {
-    await endLease(parts, scope, lease, keepsIntent(error));
+    await endLease(parts, scope, lease, (sent || lease.unresolved) && keepsIntent(error));
     if (error instanceof LeaseRanOut) return false;
     throw error;
   }
