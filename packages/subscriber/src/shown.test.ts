@@ -58,16 +58,18 @@ describe("a token that a function gives", () => {
     const cause = new Error("not today");
     const fails = () => Promise.reject(cause);
     await expect(listen(() => {}, { token: fails })).rejects.toMatchObject({ code: "refused", cause });
-    const answers = [TOKEN, cause, cause, TOKEN];
+    // It throws at once, before it has given a promise.
+    const answers = [TOKEN, cause, cause, "another"];
     const token = (): string => {
-      const answer = answers.shift() ?? TOKEN;
+      const answer = answers.shift() ?? "another";
       if (typeof answer !== "string") throw answer;
       return answer;
     };
     await listen(() => {}, { token });
     await until("it runs", () => stage.hub.shown.length === 1);
-    stage.hub.cut();
+    stage.hub.knows("another");
     await until("it runs again", () => stage.hub.shown.length === 2);
+    expect([stage.hub.shown, answers]).toEqual([[TOKEN, "another"], []]);
     expect(stage.warned).toContainEqual([{ code: "refused" }, "there is no token to show; asking again"]);
   });
 

@@ -31,12 +31,13 @@ export function createProof(shown: Shown | undefined, log: SubscriberLog): Proof
       value = await from();
     } catch (cause) {
       throw new SubscriberError("refused", "the function that gives the token or the credentials failed", { cause });
-    } finally {
-      asking = undefined;
     }
   }
 
-  const renew = (): Promise<void> => (typeof shown === "function" ? (asking ??= ask(shown)) : Promise.resolve());
+  // Cleared here and not in `ask`, which a function that throws at once ends before its promise is kept.
+  const asked = (from: () => string | Promise<string>): Promise<void> =>
+    (asking ??= ask(from).finally(() => (asking = undefined)));
+  const renew = (): Promise<void> => (typeof shown === "function" ? asked(shown) : Promise.resolve());
 
   function watch(renewed: () => void): () => void {
     let timer: NodeJS.Timeout | undefined;
