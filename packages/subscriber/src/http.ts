@@ -16,6 +16,14 @@ const REFUSALS = new Set([
   Code.FailedPrecondition,
 ]);
 const ACK_TIMEOUT_MS = 10_000;
+/** A function that keeps its token until it ends, by a clock that is a little late, gives the one that was refused again. */
+const STALE_MAX = 5;
+
+/** A token that the hub knew no more, and how often it was shown in vain. */
+interface Refused {
+  readonly token: string | undefined;
+  readonly times: number;
+}
 
 /** Events from a hub, over a Connect stream. */
 export function createHttpSource({ url, name, token, types, window = WINDOW, log, backoff }: SourceOptions): Source {
@@ -80,14 +88,18 @@ export function createHttpSource({ url, name, token, types, window = WINDOW, log
   }
 
   async function run(signal: AbortSignal, sink: Sink): Promise<void> {
-    /** The hub knew the last token no more: whether it knows the next one, it is asked before anything else. */
-    let expired = false;
+    /** While there is one, the hub is asked whether it knows the next before anything else. */
+    let refused: Refused | undefined;
     for (let failures = 0; !signal.aborted;) {
+      let shown = proof.value;
       try {
         const given = failures === 0 || (await renewed());
-        if (expired && given) await ask();
-        if (given || !expired) {
-          expired = false;
+        shown = proof.value;
+        if (refused !== undefined && given) {
+          await ask();
+          refused = undefined;
+        }
+        if (refused === undefined) {
           const other = await stream(signal, (event) => {
             failures = 0;
             take(event, signal, sink);
@@ -96,12 +108,21 @@ export function createHttpSource({ url, name, token, types, window = WINDOW, log
         }
       } catch (error) {
         if (signal.aborted) return;
-        expired = assertPassing(error);
-        log.warn({ code: Code[ConnectError.from(error).code], failures }, "the stream ended; connecting again");
+        const code = codeOf(error);
+        if (code === Code.Unauthenticated && proof.renewable) refused = refusedAgain(error, shown, refused);
+        else assertPassing(error);
+        log.warn({ code: Code[code], failures }, "the stream ended; connecting again");
       }
       failures++;
       await sleep(backoff(failures), undefined, { signal }).catch(() => {});
     }
+  }
+
+  /** @throws when it is another token that is refused now, or the same one too often: there is none that the hub knows. */
+  function refusedAgain(error: unknown, shown: string | undefined, before: Refused | undefined): Refused {
+    const times = (before?.times ?? 0) + 1;
+    if (before !== undefined && (shown !== before.token || times > STALE_MAX)) throw error;
+    return { token: shown, times };
   }
 
   const renewed = (): Promise<boolean> =>
@@ -126,18 +147,15 @@ export function createHttpSource({ url, name, token, types, window = WINDOW, log
     return other.signal.aborted;
   }
 
-  /** @returns whether another token is what is wanted. @throws SubscriberError for what waiting does not change. */
-  function assertPassing(error: unknown): boolean {
-    const cause = error instanceof SubscriberError && error.code === "unreachable" ? error.cause : error;
-    if (cause instanceof SubscriberError) throw cause;
-    const { code, rawMessage, metadata } = ConnectError.from(cause);
-    if (code === Code.Unauthenticated && proof.renewable) return true;
+  /** @throws SubscriberError for what waiting does not change. */
+  function assertPassing(error: unknown): void {
+    if (error instanceof SubscriberError && error.code !== "unreachable") throw error;
+    const { code, rawMessage, metadata } = ConnectError.from(causeOf(error));
     // The consumer stands with other types; the hub says which.
     if (metadata.get("tributary-error") === "consumer_differs")
       throw new SubscriberError("consumer_differs", rawMessage.replace("consumer_differs: ", ""));
     if (REFUSALS.has(code))
-      throw new SubscriberError("refused", `the hub answers ${Code[code]}: ${rawMessage}`, { cause });
-    return false;
+      throw new SubscriberError("refused", `the hub answers ${Code[code]}: ${rawMessage}`, { cause: error });
   }
 
   function take(event: SubscribeResponse, signal: AbortSignal, sink: Sink): void {
@@ -154,6 +172,10 @@ export function createHttpSource({ url, name, token, types, window = WINDOW, log
 
   return { open, run, close: () => Promise.resolve() };
 }
+
+/** What the hub answered, or what stood between. */
+const causeOf = (error: unknown): unknown => (error instanceof SubscriberError ? error.cause : error);
+const codeOf = (error: unknown): Code => ConnectError.from(causeOf(error)).code;
 
 /** What became of an event, as the hub keeps it: of a dead letter also what it may no longer know of the event itself. */
 function said({ id, type, subject }: SubscribeResponse, settlement: Settlement) {

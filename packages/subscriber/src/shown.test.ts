@@ -47,11 +47,32 @@ describe("a token that a function gives", () => {
     expect([asked, stage.hub.shown.length]).toEqual([2, 1]);
   });
 
-  it("ends the subscription when the hub does not know the next one either", async () => {
-    const subscription = await listen(() => {}, { token: () => TOKEN });
+  it("ends the subscription at once when the hub does not know the next one either", async () => {
+    let asked = 0;
+    stage.hub.knows("token-1");
+    const subscription = await listen(() => {}, { token: () => `token-${++asked}` });
     await until("it runs", () => stage.hub.shown.length === 1);
     stage.hub.knows("another");
     await expect(subscription.done).rejects.toThrow(/^refused: the hub at .* answers Unauthenticated/);
+    expect(asked).toBe(2);
+  });
+
+  it("is shown once more when the function gives it again, and asked for until there is another", async () => {
+    const answers = [TOKEN, TOKEN, TOKEN, "another"];
+    await listen(() => {}, { token: () => answers.shift() ?? "another" });
+    await until("it runs", () => stage.hub.shown.length === 1);
+    stage.hub.knows("another");
+    await until("it runs again", () => stage.hub.shown.length === 2);
+    expect([stage.hub.shown, answers]).toEqual([[TOKEN, "another"], []]);
+  });
+
+  it("ends the subscription when the function has given it five times more, and the hub knows it no more", async () => {
+    let asked = 0;
+    const subscription = await listen(() => {}, { token: () => (asked++, TOKEN) });
+    await until("it runs", () => stage.hub.shown.length === 1);
+    stage.hub.knows("another");
+    await expect(subscription.done).rejects.toThrow(/^refused: the hub at .* answers Unauthenticated/);
+    expect(asked).toBe(1 + 5);
   });
 
   it("is refused at the start when the function fails, and asked for again when it fails later", async () => {
