@@ -27,10 +27,11 @@ export interface Lane {
 
 export function createLane(connectionId: string, stored: StoredPosition | undefined): Lane {
   let read: LedgerPlace = { sequence: stored?.settled ?? 0n };
-  /** In ascending order, which is the order of insertion. */
-  const outstanding = new Set<bigint>();
-  /** The last of what is gone, by the first of it, which stands in `outstanding`. */
-  const gone = new Map<bigint, bigint>();
+  /**
+   * By what it is settled under, the first that it stands for: an event stands for itself, and the last of what is gone
+   * for all of that. In ascending order, which is the order of insertion.
+   */
+  const outstanding = new Map<bigint, bigint>();
   /** Settled before it was read. */
   const early = new Set(stored?.ahead);
   return {
@@ -39,7 +40,7 @@ export function createLane(connectionId: string, stored: StoredPosition | undefi
       return read;
     },
     get settled() {
-      const [first] = outstanding;
+      const [first] = outstanding.values();
       return first === undefined ? read.sequence : first - 1n;
     },
     get outstanding() {
@@ -48,29 +49,27 @@ export function createLane(connectionId: string, stored: StoredPosition | undefi
     step: (place, wanted) => {
       read = place;
       if (!wanted || early.delete(place.sequence)) return false;
-      outstanding.add(place.sequence);
+      outstanding.set(place.sequence, place.sequence);
       return true;
     },
     pass: (place, told) => {
       const first = read.sequence + 1n;
       let unsettled = place.sequence - read.sequence;
-      for (const sequence of early) if (sequence <= place.sequence && early.delete(sequence)) unsettled--;
+      for (const sequence of early)
+        if (sequence <= place.sequence && early.delete(sequence) && sequence >= first) unsettled--;
       read = place;
       if (!told || unsettled === 0n) return 0n;
-      outstanding.add(first);
-      gone.set(place.sequence, first);
+      outstanding.set(place.sequence, first);
       return unsettled;
     },
     settle: (sequence) => {
-      const first = gone.get(sequence) ?? sequence;
-      gone.delete(sequence);
-      if (outstanding.delete(first)) return true;
+      if (outstanding.delete(sequence)) return true;
       if (sequence > read.sequence) early.add(sequence);
       return false;
     },
     merge: ({ settled, ahead }) => {
       let count = 0;
-      for (const sequence of outstanding)
+      for (const sequence of outstanding.keys())
         if (sequence <= settled || ahead.includes(sequence)) {
           outstanding.delete(sequence);
           count++;
