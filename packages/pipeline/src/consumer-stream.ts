@@ -153,8 +153,10 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
     for (const step of steps) take(lane, step);
     // The ledger ends before the head: what is missing was erased, or dropped with its day. Nobody waits for it.
     if (near.length === 0 && steps.length < limit && head > lane.read.sequence) {
-      const dropped = tellGone && (await reader((tx) => headIsDropped(tx, options.organizationId, connectionId)));
-      passOver(lane, head, dropped);
+      const stands = tellGone ? await reader((tx) => standingOf(tx, options, connectionId)) : undefined;
+      // What was committed since the ledger was read shows what is missing before it.
+      if (stands !== undefined && stands.head > head) wake(connectionId, stands.head);
+      else passOver(lane, head, stands?.dropped === true);
     }
     inHand.weigh(steps.length, before);
     if (steps.length === limit) ready.set(connectionId, head);
@@ -315,12 +317,21 @@ const NO_EVENT = {
   payload: new Uint8Array(),
 };
 
-const HEAD_IS_DROPPED = `
-SELECT day < ${OLDEST_DAY} AS dropped FROM pipeline.position WHERE organization_id = $1 AND connection_id = $2`;
+interface Standing {
+  readonly head: bigint;
+  /** The ledger no longer goes back to the day of the head. */
+  readonly dropped: boolean;
+}
+
+const STANDING = `
+SELECT head, day < ${OLDEST_DAY} AS dropped FROM pipeline.position WHERE organization_id = $1 AND connection_id = $2`;
 
 /** Tells a connection whose last day was dropped from one that was erased. */
-const headIsDropped = async (tx: Queryable, organizationId: string, connectionId: string): Promise<boolean> =>
-  (await run<{ dropped: boolean }>(tx, HEAD_IS_DROPPED, [organizationId, connectionId]))[0]?.dropped === true;
+const standingOf = async (
+  tx: Queryable,
+  { organizationId }: ConsumerKey,
+  connectionId: string,
+): Promise<Standing | undefined> => (await run<Standing>(tx, STANDING, [organizationId, connectionId]))[0];
 
 const stepTo = (read: LedgerPlace, event: LedgerEvent, types: readonly string[]): Step => ({
   place: { ...read, sequence: event.sequence },

@@ -2,7 +2,9 @@ import { randomUUID } from "node:crypto";
 import { type Database, run } from "@tributary/db";
 import { asOwner } from "@tributary/db/testing";
 import { describe, expect, it } from "vitest";
+import { createConsumerStream } from "./consumer-stream.ts";
 import { deleteConnectionEvents } from "./ledger.ts";
+import { createPositionWriter } from "./positions.ts";
 import { createEventStream, type StreamedEvent } from "./stream.ts";
 import type { StreamStage } from "./testing/stream-stage.ts";
 import { useStreamStage } from "./testing/use-stream-stage.ts";
@@ -76,6 +78,48 @@ describe("what the retention took before a consumer came to it", () => {
     await settled(4);
     await reader.close();
     expect(told(reader.got)).toEqual([[4, 3]]);
+  });
+
+  it("is told where an event follows that is committed while nothing is found", async () => {
+    const a = randomUUID();
+    await readFirst(a, 2);
+    await stage.write(a, 3);
+    await stage.expire(a, 5);
+    const abort = new AbortController();
+    let committed = false;
+    const stream = createConsumerStream({
+      organizationId,
+      consumer: "billing",
+      types: [],
+      window: 10,
+      hold: false,
+      tellGone: true,
+      outlived: false,
+      database: {
+        ...database,
+        // The first look that finds nothing is the one into the ledger.
+        transaction: async (work) => {
+          const found = await database.transaction(work);
+          if (committed || !Array.isArray(found) || found.length > 0) return found;
+          committed = true;
+          await stage.write(a, 1);
+          return found;
+        },
+      },
+      positions: createPositionWriter(database),
+      clock: () => performance.now(),
+      signal: abort.signal,
+    });
+    const got: [number, number][] = [];
+    for await (const { sequence, gone = 0n } of stream.events()) {
+      got.push([Number(sequence), Number(gone)]);
+      if (sequence === 6n) abort.abort();
+    }
+    expect(committed).toBe(true);
+    expect(got).toEqual([
+      [5, 3],
+      [6, 0],
+    ]);
   });
 
   it("is settled by way of another hub as well, and leaves out what was settled ahead of it", async () => {
