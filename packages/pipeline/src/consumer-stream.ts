@@ -4,7 +4,6 @@ import type { Wake } from "./hand-off.ts";
 import { connectionIsHeld } from "./dead-letters.ts";
 import { createLane, type Lane } from "./lane.ts";
 import { eventsAfter, type LedgerEvent, type LedgerPlace } from "./ledger.ts";
-import { OLDEST_DAY } from "./partitions.ts";
 import { type ConsumerKey, type PositionWriter, readPositions, unreadConnections } from "./positions.ts";
 import { createRecent } from "./recent.ts";
 import { type AgainEvent, createReplayFeed } from "./replay-feed.ts";
@@ -150,14 +149,13 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
     // The walk over all connections comes by again.
     if (steps === undefined) return;
     const before = inHand.bytes;
-    for (const step of steps) take(lane, step);
-    // The ledger ends before the head: what is missing was erased, or dropped with its day. Nobody waits for it.
-    if (near.length === 0 && steps.length < limit && head > lane.read.sequence) {
-      const stands = tellGone ? await reader((tx) => standingOf(tx, options, connectionId)) : undefined;
-      // What was committed since the ledger was read shows what is missing before it.
-      if (stands !== undefined && stands.head > head) wake(connectionId, stands.head);
-      else passOver(lane, head, stands?.dropped === true);
+    for (const step of steps) {
+      // The ledger has no gaps of its own.
+      if (step.place.sequence > lane.read.sequence + 1n) await passOver(lane, step.place.sequence - 1n);
+      take(lane, step);
     }
+    // It ends before the head: nothing follows what is missing. Nobody waits for it.
+    if (near.length === 0 && steps.length < limit && head > lane.read.sequence) await passOver(lane, head, true);
     inHand.weigh(steps.length, before);
     if (steps.length === limit) ready.set(connectionId, head);
     if (lane.outstanding === 0) save(lane);
@@ -173,17 +171,21 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
     );
 
   function take(lane: Lane, { place, event }: Step): void {
-    // The ledger has no gaps of its own.
-    if (place.sequence > lane.read.sequence + 1n) passOver(lane, place.sequence - 1n, tellGone);
     if (!lane.step(place, event !== undefined) || event === undefined) return;
     outstanding++;
     inHand.push(event);
   }
 
-  function passOver(lane: Lane, sequence: bigint, told: boolean): void {
-    // Events up to there are no longer in the ledger.
+  async function passOver(lane: Lane, sequence: bigint, toHead = false): Promise<void> {
+    // What was dropped with its day is told; what was erased is not.
+    const told = tellGone && (lane.read.sequence > 0n || options.outlived);
+    const stands = told ? await reader((tx) => standingOf(tx, options, lane.connectionId)) : undefined;
+    // What was committed since the ledger was read shows what is missing before it.
+    if (toHead && stands !== undefined && stands.head > sequence) return wake(lane.connectionId, stands.head);
+    const erased = stands === undefined || stands.erased > sequence ? sequence : stands.erased;
+    if (erased > lane.read.sequence) lane.pass({ ...lane.read, sequence: erased }, false);
     if (sequence <= lane.read.sequence) return;
-    const gone = lane.pass({ ...lane.read, sequence }, told && (lane.read.sequence > 0n || options.outlived));
+    const gone = lane.pass({ ...lane.read, sequence }, true);
     if (gone === 0n) return;
     outstanding++;
     inHand.push({
@@ -319,14 +321,12 @@ const NO_EVENT = {
 
 interface Standing {
   readonly head: bigint;
-  /** The ledger no longer goes back to the day of the head. */
-  readonly dropped: boolean;
+  /** Up to here its owner erased it. */
+  readonly erased: bigint;
 }
 
-const STANDING = `
-SELECT head, day < ${OLDEST_DAY} AS dropped FROM pipeline.position WHERE organization_id = $1 AND connection_id = $2`;
+const STANDING = "SELECT head, erased FROM pipeline.position WHERE organization_id = $1 AND connection_id = $2";
 
-/** Tells a connection whose last day was dropped from one that was erased. */
 const standingOf = async (
   tx: Queryable,
   { organizationId }: ConsumerKey,

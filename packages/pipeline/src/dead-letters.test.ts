@@ -5,6 +5,7 @@ import { asOwner } from "@tributary/db/testing";
 import { describe, expect, it } from "vitest";
 import { keepLetter } from "./dead-letter-intake.ts";
 import { createDeadLetters, trimDeadLetters } from "./dead-letters.ts";
+import { eraseEvents } from "./erase-events.ts";
 import { deleteConnectionEvents } from "./ledger.ts";
 import type { BrokerLetter, SideEvent, SideRoad } from "./side-road.ts";
 import type { StreamedEvent } from "./stream.ts";
@@ -204,16 +205,22 @@ describe("a dead letter", () => {
   });
 
   it("of an event that was erased is none: nothing is kept, and its consumer goes on", async () => {
-    const a = randomUUID();
-    await write(a, 1);
+    const [ended, idle, forgotten] = [randomUUID(), randomUUID(), randomUUID()];
+    for (const connectionId of [ended, idle, forgotten]) await write(connectionId, 1);
     const reader = read({ fate: () => "none" });
-    await reader.until(1);
-    await stage.expire(randomUUID(), 1);
-    await asOwner(database, (tx) => deleteConnectionEvents(tx, organizationId, a));
-    await reader.settle(reader.got[0] as StreamedEvent, "dead_letter");
+    await reader.until(3);
+    await asOwner(database, async (tx) => {
+      for (const id of [ended, idle]) await deleteConnectionEvents(tx, organizationId, id);
+      await eraseEvents(tx, organizationId, [forgotten]);
+    });
+    // What says that the connection has ended.
+    await write(ended, 1);
+    await stage.expire(idle, 1);
+    await reader.until(4);
+    for (const event of reader.got.slice(0, 3)) await reader.settle(event, "dead_letter");
     await reader.close();
     expect((await letters().list({ organizationId, limit: 10 })).letters).toEqual([]);
-    expect(await stage.position()).toEqual([{ settled: 1n }]);
+    expect(await stage.position()).toEqual([{ settled: 1n }, { settled: 1n }, { settled: 1n }]);
   });
 
   it("of a consumer that holds keeps the rest of its connection waiting, and no other, until it is handled or dropped", async () => {

@@ -1,6 +1,5 @@
 import { acrossOrganizations, type Database, type Queryable, run, withOrganization } from "@tributary/db";
 import type { LedgerEvent } from "./ledger.ts";
-import { OLDEST_DAY } from "./partitions.ts";
 import { pageToken, readPageToken } from "./page-token.ts";
 import type { SideRoad } from "./side-road.ts";
 
@@ -307,8 +306,7 @@ export const storable = (words: string): string => words.slice(0, REASON_CHARACT
 
 /**
  * An event that the ledger has dropped with its day leaves a letter with what the consumer says of it, for the reason is
- * to be kept. Where one has been erased, nothing is: then the connection has no later event either, though its last one
- * would still be retained.
+ * to be kept. Of one that was erased nothing is.
  */
 const BURY = `
 INSERT INTO pipeline.dead_letter AS d (organization_id, consumer, connection_id, sequence, replay_id, event_id, type,
@@ -319,8 +317,7 @@ SELECT c.organization_id, c.name, p.connection_id, $4, $5, coalesce(e.id, $8), c
 FROM pipeline.consumer c
 JOIN pipeline.position p ON p.organization_id = $1 AND p.connection_id = $3 AND p.head >= $4
 LEFT JOIN pipeline.event e ON e.organization_id = $1 AND e.connection_id = $3 AND e.sequence = $4
-WHERE c.organization_id = $1 AND c.name = $2 AND (e.id IS NOT NULL OR p.day < ${OLDEST_DAY} OR EXISTS (
-  SELECT FROM pipeline.event n WHERE n.organization_id = $1 AND n.connection_id = $3 AND n.sequence > $4))
+WHERE c.organization_id = $1 AND c.name = $2 AND (e.id IS NOT NULL OR p.erased < $4)
 ON CONFLICT DO NOTHING`;
 
 /** Keeps an event as a dead letter, with a copy of it where the ledger still has it. Again changes nothing. */

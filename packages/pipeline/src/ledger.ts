@@ -190,15 +190,31 @@ WITH gone AS (
 )
 SELECT count(*) AS events FROM gone`;
 
-/** Erases a connection's events, dead letters included; its position stays, so that no sequence is ever used twice. @returns how many. */
+/**
+ * Erases a connection's events, dead letters included. Its position stays, so that no sequence is ever used twice, and
+ * says how far it was erased.
+ * @param tx whose transaction has locked the connection against its writers.
+ * @returns how many.
+ */
 export async function deleteConnectionEvents(
   tx: Queryable,
   organizationId: string,
   connectionId: string,
 ): Promise<number> {
   const [row] = await run<{ events: bigint }>(tx, DELETE_EVENTS, [connectionId, organizationId]);
+  await markErased(tx, organizationId, [connectionId]);
   return Number(row?.events ?? 0);
 }
+
+const MARK_ERASED = `
+UPDATE pipeline.position SET erased = head WHERE organization_id = $1 AND connection_id = ANY ($2::uuid[])`;
+
+/** After the deletion, which may take long: until the end of the transaction the relay waits for these rows. */
+export const markErased = async (
+  tx: Queryable,
+  organizationId: string,
+  connectionIds: readonly string[],
+): Promise<void> => void (await run(tx, MARK_ERASED, [organizationId, connectionIds]));
 
 function ledgerEvent(organizationId: string, connectionId: string, row: LedgerRow, payload: Uint8Array): LedgerEvent {
   return {

@@ -51,6 +51,7 @@ export const position = pipeline.table(
     parkedSequence: count("parked_sequence"),
     parkedReason: text("parked_reason"),
     parkedAt: instant("parked_at"),
+    erased: count("erased").notNull().default(0n),
   },
   (table) => [index("position_organization").on(table.organizationId, table.connectionId)],
 );

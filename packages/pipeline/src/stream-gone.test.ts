@@ -3,6 +3,7 @@ import { type Database, run } from "@tributary/db";
 import { asOwner } from "@tributary/db/testing";
 import { describe, expect, it } from "vitest";
 import { createConsumerStream } from "./consumer-stream.ts";
+import { eraseEvents } from "./erase-events.ts";
 import { deleteConnectionEvents } from "./ledger.ts";
 import { createPositionWriter } from "./positions.ts";
 import { createEventStream, type StreamedEvent } from "./stream.ts";
@@ -35,6 +36,14 @@ async function settled(sequence: number, consumer = "billing"): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
   throw new Error(`not settled within 40 s: ${sequence}`);
+}
+
+async function caughtUp(): Promise<void> {
+  for (let turn = 0; turn < 4_000; turn++) {
+    if ((await stage.consumers.get(organizationId, "billing"))?.consumer.lag === 0) return;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  throw new Error("not caught up within 40 s");
 }
 
 describe("what the retention took before a consumer came to it", () => {
@@ -159,7 +168,7 @@ describe("what the retention took before a consumer came to it", () => {
   });
 
   it("is told to a consumer that has settled nothing and is older than all that is retained", async () => {
-    const [a, b] = [randomUUID(), randomUUID()];
+    const [a, b, erased] = [randomUUID(), randomUUID(), randomUUID()];
     await stage.consumers.create(stage.wish("billing"));
     const AGE = "UPDATE pipeline.consumer SET created_at = now() - interval '50 days' WHERE organization_id = $1";
     await asOwner(database, (tx) => run(tx, AGE, [organizationId]));
@@ -167,30 +176,67 @@ describe("what the retention took before a consumer came to it", () => {
     await stage.write(b, 2);
     await stage.expire(a, 2);
     await stage.expire(b, 2);
+    await stage.write(erased, 2);
+    await asOwner(database, (tx) => eraseEvents(tx, organizationId, [erased]));
+    await stage.expire(erased, 2);
     const reader = stage.read({ tellGone: true });
     await reader.until(3);
+    await caughtUp();
     await reader.close();
     const of = (id: string) => told(reader.got.filter(({ connectionId }) => connectionId === id));
-    expect([of(a), of(b)]).toEqual([
+    expect([of(a), of(b), of(erased)]).toEqual([
       [
         [2, 2],
         [3, 0],
       ],
       [[2, 2]],
+      [],
     ]);
   });
 
-  it("is not what was erased: of that nothing is said", async () => {
+  it("is not what was erased: of that nothing is said, though an event follows that says of the end", async () => {
     const a = randomUUID();
     await readFirst(a, 1);
     await stage.write(a, 3);
     // Days are dropped, but not those of this connection.
     await stage.expire(randomUUID(), 1);
     await asOwner(database, (tx) => deleteConnectionEvents(tx, organizationId, a));
+    await stage.write(a, 1);
+    const reader = stage.read({ tellGone: true });
+    await reader.until(1);
+    await settled(5);
+    await reader.close();
+    expect(told(reader.got)).toEqual([[5, 0]]);
+  });
+
+  it("begins behind what was erased", async () => {
+    const a = randomUUID();
+    await readFirst(a, 1);
+    await stage.write(a, 2);
+    await asOwner(database, (tx) => deleteConnectionEvents(tx, organizationId, a));
+    await stage.write(a, 3);
+    await stage.expire(a, 5);
+    const reader = stage.read({ tellGone: true });
+    await reader.until(2);
+    await reader.close();
+    expect(told(reader.got)).toEqual([
+      [5, 2],
+      [6, 0],
+    ]);
+  });
+
+  it("is not what was erased of a connection that had been idle for longer than the retention", async () => {
+    const [a, b] = [randomUUID(), randomUUID()];
+    await readFirst(a, 1);
+    await stage.write(a, 3);
+    await asOwner(database, (tx) => deleteConnectionEvents(tx, organizationId, a));
+    await stage.expire(a, 4);
     const reader = stage.read({ tellGone: true });
     await settled(4);
+    await stage.write(b, 1);
+    await reader.until(1);
     await reader.close();
-    expect(told(reader.got)).toEqual([]);
+    expect(reader.got.map(({ connectionId }) => connectionId)).toEqual([b]);
   });
 
   it("takes its turn with a consumer that holds its connections behind dead letters", async () => {
