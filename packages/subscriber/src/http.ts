@@ -4,7 +4,7 @@ import { timestampDate } from "@bufbuild/protobuf/wkt";
 import { ConsumerService, EventService, Outcome, type SubscribeResponse } from "@tributary/contracts";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Settlement } from "./outcome.ts";
-import { createProof } from "./shown.ts";
+import { createProof, type Refused, refusedAgain } from "./shown.ts";
 import { type Delivery, type Sink, type Source, type SourceOptions, SubscriberError, WINDOW } from "./source.ts";
 
 /** A hub's answers to what no repetition changes. */
@@ -16,14 +16,6 @@ const REFUSALS = new Set([
   Code.FailedPrecondition,
 ]);
 const ACK_TIMEOUT_MS = 10_000;
-/** A function that keeps its token until it ends, by a clock that is a little late, gives the one that was refused again. */
-const STALE_MAX = 5;
-
-/** A token that the hub knew no more, and how often it was shown in vain. */
-interface Refused {
-  readonly token: string | undefined;
-  readonly times: number;
-}
 
 /** Events from a hub, over a Connect stream. */
 export function createHttpSource({ url, name, token, types, window = WINDOW, log, backoff }: SourceOptions): Source {
@@ -109,20 +101,15 @@ export function createHttpSource({ url, name, token, types, window = WINDOW, log
       } catch (error) {
         if (signal.aborted) return;
         const code = codeOf(error);
-        if (code === Code.Unauthenticated && proof.renewable) refused = refusedAgain(error, shown, refused);
-        else assertPassing(error);
+        if (code === Code.Unauthenticated && proof.renewable) {
+          refused = refusedAgain(shown, refused);
+          if (refused === undefined) throw error;
+        } else assertPassing(error);
         log.warn({ code: Code[code], failures }, "the stream ended; connecting again");
       }
       failures++;
       await sleep(backoff(failures), undefined, { signal }).catch(() => {});
     }
-  }
-
-  /** @throws when it is another token that is refused now, or the same one too often: there is none that the hub knows. */
-  function refusedAgain(error: unknown, shown: string | undefined, before: Refused | undefined): Refused {
-    const times = (before?.times ?? 0) + 1;
-    if (before !== undefined && (shown !== before.token || times > STALE_MAX)) throw error;
-    return { token: shown, times };
   }
 
   const renewed = (): Promise<boolean> =>

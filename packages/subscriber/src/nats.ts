@@ -15,6 +15,7 @@ import {
   type NatsConnection,
   nkeyAuthenticator,
   nkeys,
+  type Status,
   tokenAuthenticator,
 } from "@nats-io/transport-node";
 import {
@@ -35,13 +36,18 @@ import type { Held } from "./nats-hands.ts";
 import { readAttributes } from "./nats-headers.ts";
 import { createRoad, type Road, saidBy } from "./nats-road.ts";
 import type { Settlement } from "./outcome.ts";
-import { createProof, type Proof } from "./shown.ts";
+import { createProof, type Proof, type Refused, refusedAgain } from "./shown.ts";
 import { type Delivery, type Sink, type Source, type SourceOptions, SubscriberError } from "./source.ts";
 
 const CONNECT_MS_MAX = 5_000;
 /** A connection that is dead without a word is noticed after two of these. */
 const PING_MS = 10_000;
 const FLUSH_MS = 500;
+/** Before it dials again: at least, and at most as long as it is refused. */
+const DIAL_EVERY_MS = 500;
+const REFUSED_EVERY_MS_MAX = 5_000;
+/** More than that, so that those whom a broker lost together do not come back together. */
+const SPREAD_MS = 100;
 
 const STILL_OLD = "no other token or credentials for the broker: those before are shown again";
 
@@ -61,12 +67,25 @@ export function createNatsSource(options: SourceOptions): Source {
   const renew = (): Promise<unknown> => Promise.all(Object.values(proofs).map((proof) => proof.renew()));
   let connected: Connected | undefined;
   let roads: readonly Road[] = [];
+  /** What was shown when it was dialled last, and what became of that since the broker let it in. */
+  let dialled: string | undefined;
+  let refused: Refused | undefined;
+  let refusals = 0;
+
+  const dialling = {
+    renewable: Object.values(proofs).some((proof) => proof.renewable),
+    showing: (): void => void (dialled = `${proofs.token.value} ${proofs.credentials.value}`),
+    waitMs: (): number => {
+      const pauseMs = refusals === 0 ? 0 : Math.min(backoff(refusals), REFUSED_EVERY_MS_MAX);
+      return Math.max(DIAL_EVERY_MS, pauseMs) + Math.random() * SPREAD_MS;
+    },
+  };
 
   async function open(): Promise<void> {
     await renew();
-    const nc = await connect(connectionOptions(options, proofs)).catch((cause: unknown) => {
+    const nc = await connect(connectionOptions(options, proofs, dialling)).catch((cause: unknown) => {
       const at = options.hosts.join(", ");
-      if (cause instanceof errors.AuthorizationError || cause instanceof errors.UserAuthenticationExpiredError)
+      if (isRefusal(cause))
         throw new SubscriberError("refused", `the broker at ${at} refuses the credentials`, { cause });
       throw new SubscriberError("unreachable", `no broker answers at ${at}: ${saidBy(cause)}`, { cause });
     });
@@ -94,10 +113,8 @@ export function createNatsSource(options: SourceOptions): Source {
   async function run(signal: AbortSignal, { take }: Sink): Promise<void> {
     if (connected === undefined) throw new SubscriberError("usage", "not open");
     const { nc, js, jsm, ensureEvents } = connected;
-    const losses = watchLosses(nc);
-    // The client asks for what to show each time that it connects, and waits for nobody: so the answer has to be there.
-    losses.on(() => void renew().catch(({ code }: SubscriberError) => log.warn({ code }, STILL_OLD)));
-    const forget = Object.values(proofs).map((proof) => proof.watch(() => {}));
+    const statuses = watchStatuses(nc);
+    const forget = keepShowing(nc, statuses);
     const shared = {
       log,
       backoff,
@@ -105,7 +122,7 @@ export function createNatsSource(options: SourceOptions): Source {
       js,
       jsm,
       flush: () => nc.flush().catch(() => {}),
-      onLoss: losses.on,
+      onLoss: (listener: () => void) => statuses.on(({ type }) => void (type === "disconnect" && listener())),
       isClosed: () => nc.isClosed(),
       server: () => nc.info?.server_id,
     };
@@ -130,9 +147,53 @@ export function createNatsSource(options: SourceOptions): Source {
     } finally {
       // One that cannot go on ends its sibling.
       over.abort();
-      for (const one of forget) one();
+      forget();
       await Promise.allSettled(running);
     }
+  }
+
+  /**
+   * The client asks for what to show each time that it dials, and waits for nobody: so the answer has to be there. While
+   * there is none it dials with the one before, and is refused: that counts once for each answer. The client itself does
+   * not count where there is somebody to ask.
+   */
+  function keepShowing(nc: NatsConnection, statuses: ReturnType<typeof watchStatuses>): () => void {
+    let watching: readonly (() => void)[] = [];
+    const forget = (): void => {
+      for (const one of watching) one();
+    };
+    const watch = (): void => {
+      forget();
+      watching = Object.values(proofs).map((proof) => proof.watch(() => {}));
+    };
+    watch();
+    let over = false;
+    let answered = true;
+    statuses.on((status) => {
+      if (status.type === "reconnect") [refused, refusals, answered] = [undefined, 0, true];
+      if (status.type === "error" && isRefusal(status.error) && dialling.renewable) {
+        refusals++;
+        if (!answered) return;
+        answered = false;
+        refused = refusedAgain(dialled, refused);
+        // Every status ends with the connection, this one too: it is not waited for.
+        if (refused === undefined) void nc.close();
+      }
+    });
+    statuses.on(({ type }) => {
+      if (type !== "disconnect") return;
+      renew().then(
+        () => {
+          answered = true;
+          if (!over) watch();
+        },
+        ({ code }: SubscriberError) => log.warn({ code }, STILL_OLD),
+      );
+    });
+    return () => {
+      over = true;
+      forget();
+    };
   }
 
   function deliver(road: Road, held: Held, take: Sink["take"]): void {
@@ -207,18 +268,21 @@ export function createNatsSource(options: SourceOptions): Source {
 }
 
 /** One look at the client's reports for all who want to know of a lost connection. */
-function watchLosses(nc: NatsConnection) {
-  const listeners = new Set<() => void>();
+function watchStatuses(nc: NatsConnection) {
+  const listeners = new Set<(status: Status) => void>();
   void (async () => {
-    for await (const { type } of nc.status()) if (type === "disconnect") for (const listener of listeners) listener();
+    for await (const status of nc.status()) for (const listener of listeners) listener(status);
   })();
   return {
-    on: (listener: () => void) => {
+    on: (listener: (status: Status) => void) => {
       listeners.add(listener);
       return () => void listeners.delete(listener);
     },
   };
 }
+
+const isRefusal = (error: unknown): boolean =>
+  error instanceof errors.AuthorizationError || error instanceof errors.UserAuthenticationExpiredError;
 
 /** What the client adds: the message's id, and the framing. */
 const FRAMING_BYTES = 512;
@@ -255,7 +319,18 @@ interface Proofs {
   readonly credentials: Proof;
 }
 
-function connectionOptions({ url, hosts, name, organization }: SourceOptions, { token, credentials }: Proofs) {
+/** How the client dials: whether it may be refused more than once, whom it tells, and how long it waits in between. */
+interface Dialling {
+  readonly renewable: boolean;
+  readonly showing: () => void;
+  readonly waitMs: () => number;
+}
+
+function connectionOptions(
+  { url, hosts, name, organization }: SourceOptions,
+  { token, credentials }: Proofs,
+  { renewable, showing, waitMs }: Dialling,
+) {
   const { username, password } = url;
   const user = username === "" ? {} : { user: decodeURIComponent(username), pass: decodeURIComponent(password) };
   const shown = [
@@ -268,9 +343,10 @@ function connectionOptions({ url, hosts, name, organization }: SourceOptions, { 
     pingInterval: PING_MS,
     name: `tributary-subscriber-${name}`,
     maxReconnectAttempts: -1,
-    reconnectTimeWait: 500,
+    reconnectDelayHandler: waitMs,
+    ignoreAuthErrorAbort: renewable,
     ...user,
-    ...(shown.length === 0 ? {} : { authenticator: shown }),
+    ...(shown.length === 0 ? {} : { authenticator: [...shown, showing] }),
     ...(organization === undefined ? {} : { inboxPrefix: brokerInbox(organization) }),
     ...(url.protocol === "tls:" ? { tls: {} } : {}),
   };

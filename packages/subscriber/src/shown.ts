@@ -15,6 +15,21 @@ export interface Proof {
   watch(renewed: () => void): () => void;
 }
 
+/** What was refused, and how often it was shown in vain. */
+export interface Refused {
+  readonly shown: string | undefined;
+  readonly times: number;
+}
+
+/** A function that keeps its answer until that ends, by a clock that is a little late, gives the refused one again. */
+const STALE_MAX = 5;
+
+/** @returns undefined when another one is refused now, or the same one too often: there is none that is let in. */
+export function refusedAgain(shown: string | undefined, before: Refused | undefined): Refused | undefined {
+  const times = (before?.times ?? 0) + 1;
+  return before !== undefined && (shown !== before.shown || times > STALE_MAX) ? undefined : { shown, times };
+}
+
 /** Asked for so long before its end, or in the last fifth of a short life. */
 const AHEAD_MS = 30_000;
 /** Below this nobody is asked any more: whoever is shown the proof says when it has ended. */
