@@ -24,6 +24,8 @@ const PAGE = 500;
 const LOOK_EVERY_MS = 1_000;
 const LOOK_COST = 100;
 const LOOK_EVERY_MS_MAX = 60_000;
+/** Something was settled elsewhere: until a look begins, whatever else says when the next one is due. */
+const AT_ONCE = -1;
 
 const FIRST_ID = "00000000-0000-0000-0000-000000000000";
 
@@ -92,9 +94,6 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
   /** Where the walk over all connections stands; undefined when it has ended. */
   let walk: string | undefined = FIRST_ID;
   let lookAt = 0;
-  /** Something was settled elsewhere since the last look began. */
-  let settledElsewhere = false;
-  const nextLook = (at: number): number => (settledElsewhere ? 0 : at);
 
   signal.addEventListener("abort", () => bell.ring(), { once: true });
 
@@ -215,18 +214,19 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
     }
     walk = page.length < PAGE ? undefined : page.at(-1)?.connectionId;
     const now = clock();
-    lookAt = nextLook(now + Math.min(LOOK_EVERY_MS_MAX, Math.max(LOOK_EVERY_MS, LOOK_COST * (now - started))));
+    const pauseMs = Math.min(LOOK_EVERY_MS_MAX, Math.max(LOOK_EVERY_MS, LOOK_COST * (now - started)));
+    if (lookAt !== AT_ONCE) lookAt = now + pauseMs;
   }
 
   /** Asks the database for what notifications may have missed. */
   async function look(): Promise<void> {
-    settledElsewhere = false;
+    lookAt = 0;
     const held = [...lanes.values()].filter((lane) => lane.outstanding > 0).slice(0, PAGE);
     const ids = held.map((lane) => lane.connectionId);
     const stored = await reader((tx) => readPositions(tx, options, ids));
     for (const position of stored) outstanding -= lanes.get(position.connectionId)?.merge(position) ?? 0;
     if (outstanding < window) await nextPage();
-    else lookAt = nextLook(clock() + LOOK_EVERY_MS);
+    else if (lookAt !== AT_ONCE) lookAt = clock() + LOOK_EVERY_MS;
   }
 
   /** Positions are hints of where to resume: one that is lost costs a second reading, which passes over the same. */
@@ -256,10 +256,8 @@ export function createConsumerStream(options: ConsumerStreamOptions): ConsumerSt
     events,
     hear: (said) => {
       if (said.kind === "unknown") walk ??= FIRST_ID;
-      else if (said.kind === "settled") {
-        settledElsewhere = true;
-        lookAt = 0;
-      } else if (said.kind === "connection") {
+      else if (said.kind === "settled") lookAt = AT_ONCE;
+      else if (said.kind === "connection") {
         recent.forget(said.connectionId);
         wake(said.connectionId, 0n);
       } else {
