@@ -31,8 +31,8 @@ export function createHttpSource({ url, name, token, types, window = WINDOW, log
     interceptors: [authorize],
   });
   const client = createClient(EventService, transport);
-  /** What is gone, told and not yet heard of: it is said again on every stream. */
-  const passing = new Set<string>();
+  /** Of each connection, what is gone, told and not yet heard of: it is said again on every stream, and may have grown. */
+  const passing = new Map<string, { upTo: bigint; readonly open: Set<bigint> }>();
 
   /** The hub sends again what was never acknowledged, and only to a new stream: so this does not stop at some attempt. */
   async function acknowledge(event: SubscribeResponse, settlement: Settlement, giveUp: AbortSignal): Promise<void> {
@@ -148,13 +148,22 @@ export function createHttpSource({ url, name, token, types, window = WINDOW, log
   function take(event: SubscribeResponse, signal: AbortSignal, sink: Sink): void {
     if (event.gone === 0n) return sink.take(delivery(event, (...outcome) => acknowledge(event, ...outcome)));
     const { connectionId, sequence } = event;
-    const place = `${connectionId} ${sequence}`;
-    if (passing.has(place)) return;
-    passing.add(place);
-    sink.gone({ connectionId, count: Number(event.gone), upTo: sequence });
+    const told = passing.get(connectionId) ?? { upTo: 0n, open: new Set() };
+    if (told.open.has(sequence)) return;
+    passing.set(connectionId, told);
+    told.open.add(sequence);
+    const before = sequence - event.gone;
+    const count = Number(sequence - (told.upTo > before ? told.upTo : before));
+    if (count > 0) {
+      told.upTo = sequence;
+      sink.gone({ connectionId, count, upTo: sequence });
+    }
     acknowledge(event, { outcome: "handled" }, signal)
       .catch(() => {})
-      .finally(() => passing.delete(place));
+      .finally(() => {
+        told.open.delete(sequence);
+        if (told.open.size === 0) passing.delete(connectionId);
+      });
   }
 
   return { open, run, close: () => Promise.resolve() };

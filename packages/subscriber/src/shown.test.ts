@@ -181,6 +181,25 @@ describe("what a hub says", () => {
     ]);
   });
 
+  it("of events that are gone counts each once, also when there are more of them before it has heard of the first", async () => {
+    const subscription = await listen(() => {});
+    stage.hub.failAcks(Number.POSITIVE_INFINITY);
+    stage.hub.publish(gone("c1", 7, 7));
+    await until("it is counted", () => subscription.stats().gone > 0);
+    stage.hub.cut();
+    stage.hub.publish(gone("c1", 9, 9), gone("c2", 3, 2));
+    await until("all are counted", () => subscription.stats().gone >= 7 + 2 + 2);
+    stage.hub.failAcks(0);
+    await until("they are settled", () => stage.hub.acks.length === 3);
+    const told = stage.warned.map(([fields]) => fields).filter(({ code }) => code === "events_gone");
+    expect(told.map(({ connectionId, count, upTo }) => [connectionId, count, upTo])).toEqual([
+      ["c1", 7, 7],
+      ["c1", 2, 9],
+      ["c2", 2, 3],
+    ]);
+    expect(subscription.stats().gone).toBe(7 + 2 + 2);
+  });
+
   it("is told of a dead letter how often it was tried, and what it knew of the event", async () => {
     await listen(
       () => {
