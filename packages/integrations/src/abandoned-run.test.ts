@@ -9,8 +9,9 @@ import { claimDue } from "./lease.ts";
 import { migrations } from "./migrations.ts";
 import { createRegistry } from "./registry.ts";
 import type { Runtime } from "./runtime.ts";
-import { connection, credential, run } from "./schema.ts";
+import { run } from "./schema.ts";
 import { syncRun } from "./sync-run.ts";
+import { insertDueConnection } from "./testing/run-stage.ts";
 import { createThrottle } from "./throttle.ts";
 
 let database: Database;
@@ -37,32 +38,8 @@ const connector = {
   },
 } as unknown as Connector;
 
-async function connect(): Promise<string> {
-  const [id, now] = [randomUUID(), new Date()];
-  await asOwner(database, async (tx) => {
-    await tx.insert(connection).values({
-      id,
-      organizationId,
-      integration: "tasks",
-      ownerKind: "user",
-      ownerId: "ann",
-      accountId: id,
-      accountLabel: "me",
-      apiVersion: "1",
-      state: "connected",
-      backfillFrom: now,
-      dueAt: now,
-    });
-    const secrets = { secretIds: {}, grantedScopes: [], meta: { v: "1" as const } };
-    await tx
-      .insert(credential)
-      .values({ id: randomUUID(), connectionId: id, organizationId, integration: "tasks", ...secrets });
-  });
-  return id;
-}
-
 it("a run whose worker died is ended by the next one of its connection, and no other is", async () => {
-  const [id, other] = [await connect(), randomUUID()];
+  const [id, other] = [await insertDueConnection(database), randomUUID()];
   const hourAgo = new Date(Date.now() - 3_600_000);
   const left = (connectionId: string) => ({ id: randomUUID(), organizationId, connectionId, startedAt: hourAgo });
   await asOwner(database, (tx) =>

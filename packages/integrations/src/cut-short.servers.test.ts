@@ -1,16 +1,13 @@
 import { TaskChangedSchema } from "@tributary/contracts";
 import { type Database, migrate, openPostgres, run as runSql } from "@tributary/db";
 import { asOwner, type PrivatePostgres, startPrivatePostgres } from "@tributary/db/testing";
-import { append, ensurePartitions, migrations as pipelineTables } from "@tributary/pipeline";
+import { ensurePartitions, migrations as pipelineTables } from "@tributary/pipeline";
 import { checkpoint, type Connector, type Json, signal, type User } from "@tributary/sdk";
-import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { migrations } from "./migrations.ts";
-import { createRegistry } from "./registry.ts";
-import type { Runtime } from "./runtime.ts";
-import { connection, credential } from "./schema.ts";
 import { type Scheduler, startScheduler } from "./scheduler.ts";
+import { insertDueConnection, runtimeOf } from "./testing/run-stage.ts";
 
 let server: PrivatePostgres;
 let url: string;
@@ -61,37 +58,9 @@ const connector = {
   },
 } as unknown as Connector;
 
-/** @returns the id of a connection that is due. */
-async function connect(): Promise<string> {
-  const id = randomUUID();
-  const common = { organizationId: "acme", integration: "tasks" };
-  const owner = { ownerKind: "user", ownerId: "ann", accountId: id, accountLabel: "me" } as const;
-  const now = new Date();
-  await asOwner(database, async (tx) => {
-    await tx
-      .insert(connection)
-      .values({ ...common, ...owner, id, apiVersion: "1", state: "connected", backfillFrom: now, dueAt: now });
-    await tx
-      .insert(credential)
-      .values({ ...common, id: randomUUID(), connectionId: id, secretIds: {}, grantedScopes: [], meta: { v: "1" } });
-  });
-  return id;
-}
-
 function start(): void {
-  const say = (fields: Readonly<Record<string, unknown>>, message: string): void =>
-    void said.push({ ...fields, message });
-  const runtime = {
-    database,
-    vault: { open: () => ({}), renewDue: async () => [], sweep: async () => {} },
-    registry: createRegistry([connector]),
-    now: () => new Date(),
-    uuid: randomUUID,
-    random: () => 0,
-    append,
-    committed: () => {},
-    log: { info: say, warn: say, error: say },
-  } as unknown as Runtime;
+  const vault = { open: () => ({}), renewDue: async () => [], sweep: async () => {} };
+  const runtime = runtimeOf(database, connector, vault, said);
   scheduler = startScheduler(runtime, { pollMs: 50 });
 }
 
@@ -138,7 +107,7 @@ const FATAL = new Map([
 ]);
 
 it("a session that PostgreSQL ends in the middle of a run costs a pause, and nothing else", async () => {
-  const id = await connect();
+  const id = await insertDueConnection(database);
   const ended: Promise<void>[] = [];
   before = async (page) => {
     const statement = FATAL.get(page);

@@ -8,18 +8,16 @@ import {
   openPglite,
   run as runSql,
 } from "@tributary/db";
-import { append, ensurePartitions, migrations as pipelineTables } from "@tributary/pipeline";
+import { ensurePartitions, migrations as pipelineTables } from "@tributary/pipeline";
 import { checkpoint, type Connector, Retryable, signal, type User } from "@tributary/sdk";
 import { VaultError } from "@tributary/vault";
 import { eq } from "drizzle-orm";
-import { randomUUID } from "node:crypto";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it, vi } from "vitest";
 import { claimDue } from "./lease.ts";
 import { migrations } from "./migrations.ts";
-import { createRegistry } from "./registry.ts";
-import type { Runtime } from "./runtime.ts";
-import { connection, credential } from "./schema.ts";
+import { connection } from "./schema.ts";
 import { syncRun } from "./sync-run.ts";
+import { insertDueConnection, runtimeOf } from "./testing/run-stage.ts";
 import { createThrottle } from "./throttle.ts";
 
 let real: Database;
@@ -36,7 +34,6 @@ function lose(now: boolean): void {
   if (now) throw away;
 }
 const unrecorded = Object.assign(new VaultError("audit_unavailable", "not recorded"), { cause: away });
-const organizationId = "acme";
 const said: Record<string, unknown>[] = [];
 let fetchSignals: Connector["fetchSignals"];
 /** Called with the number of each transaction of a run: before it, and after it was committed. */
@@ -44,29 +41,9 @@ let around: { before?: (n: number) => void; after?: (n: number) => void };
 let id: string;
 
 beforeEach(async () => {
-  [said.length, around, id] = [0, {}, randomUUID()];
-  const now = new Date();
-  await asOwner(real, async (tx) => {
-    await runSql(tx, "UPDATE integrations.connection SET due_at = NULL");
-    await tx.insert(connection).values({
-      id,
-      organizationId,
-      integration: "tasks",
-      ownerKind: "user",
-      ownerId: "ann",
-      accountId: id,
-      accountLabel: "me",
-      apiVersion: "1",
-      state: "connected",
-      backfillFrom: now,
-      dueAt: now,
-      failures: 2,
-    });
-    const secrets = { secretIds: {}, grantedScopes: [], meta: { v: "1" as const } };
-    await tx
-      .insert(credential)
-      .values({ id: randomUUID(), connectionId: id, organizationId, integration: "tasks", ...secrets });
-  });
+  [said.length, around] = [0, {}];
+  await asOwner(real, (tx) => runSql(tx, "UPDATE integrations.connection SET due_at = NULL"));
+  id = await insertDueConnection(real, 2);
 });
 
 /** Makes the connection due, and runs it. @returns the outcome, and the connection's row afterwards. */
@@ -93,18 +70,8 @@ async function runOnce() {
     },
     fetchSignals: (user: User, since: unknown) => fetchSignals(user, since as never),
   } as unknown as Connector;
-  const say = (fields: object, message: string): void => void said.push({ ...fields, message });
-  const runtime = {
-    database,
-    vault: { open: () => ({ fetch: () => Promise.reject(unrecorded) }) },
-    registry: createRegistry([connector]),
-    now: () => new Date(),
-    uuid: randomUUID,
-    random: () => 0,
-    append,
-    committed: () => {},
-    log: { info: say, warn: say, error: say },
-  } as unknown as Runtime;
+  const vault = { open: () => ({ fetch: () => Promise.reject(unrecorded) }) };
+  const runtime = runtimeOf(database, connector, vault, said);
   await asOwner(real, async (tx) => {
     await tx
       .update(connection)
